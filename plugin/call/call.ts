@@ -1,0 +1,57 @@
+/** What arrives: one inference request as placement sees it. No prompt text is in here, only counts and hashes. */
+
+/** The API a caller speaks; it also decides the shape of errors. */
+export type Api = 'openai-chat' | 'openai-completions' | 'openai-responses' | 'openai-embeddings' | 'anthropic-messages'
+
+export interface Call {
+  /** Unique and ordered by arrival (see `id.ts`): a safe integer that carries the arrival time. */
+  readonly callId: number
+  readonly arrivedUnixMs: number
+  readonly api: Api
+  /** The model name as the caller wrote it. */
+  readonly model: string
+  readonly stream: boolean
+  /** Bytes of the prompt's raw JSON as sent (`messages`, `prompt` or `input`, plus `system` for Anthropic). */
+  readonly promptBytes: number
+  /** Prompt tokens where the caller sent token ids (exact); otherwise undefined and the pool's bytes-per-token estimate serves. */
+  readonly promptTokensExact?: number
+  readonly request: RequestShape
+  readonly caller: Caller
+  /** Chained 64-bit hashes over blocks of 256 raw bytes of the prompt as sent; a longer conversation keeps its prefix. */
+  readonly prefixBlocks: BigUint64Array
+  /** Hashed word features of the last user message, 32-bit, at most 64; empty where switched off. Pseudonymous, not anonymous. */
+  readonly textFeatures: Uint32Array
+}
+
+/** What the request asks for besides its text. Numbers the caller did not send are undefined, never 0. */
+export interface RequestShape {
+  readonly maxTokens?: number
+  readonly temperature?: number
+  /** Answers asked for per prompt (`n`), 1 when absent; prompts in one body (`prompt` or `input` arrays) multiply it. */
+  readonly answers: number
+  readonly stops: number
+  readonly tools: number
+  readonly turns: number
+  /** 'text' unless the caller demands JSON or a schema. */
+  readonly responseFormat: 'text' | 'json' | 'schema'
+  /** The caller itself asked for the usage chunk at the end of the stream. */
+  readonly wantsStreamUsage: boolean
+  /** 32-bit hash of the system prompt, 0 when there is none. */
+  readonly systemHash: number
+  /** LoRA adapter asked for, when the model name names one the pool knows. */
+  readonly adapter?: string
+}
+
+/** Who calls. Names come from configured keys or headers; the key itself is never kept. */
+export interface Caller {
+  /** Application name: from the caller key's name or `x-phasewise-application`; 'unknown' otherwise. */
+  readonly application: string
+  /** Fairness group: `x-phasewise-tenant` or its alias; the application otherwise. */
+  readonly tenant: string
+  /** Higher goes first where an order is kept; 0 by default. */
+  readonly priority: number
+  /** Task hint (`x-phasewise-task`), the paper's "This is a … task". */
+  readonly task?: string
+  readonly sloTtftMs?: number
+  readonly sloTpotMs?: number
+}

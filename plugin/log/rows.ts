@@ -1,0 +1,151 @@
+import type { Call } from '../call/call.ts'
+import type { Outcome, OutcomeKind } from '../outcome/outcome.ts'
+import type { Reason } from '../placement/policy.ts'
+
+/** What the router hands to the log, plain and cloneable: it crosses a thread. The log thread turns it into SQL. */
+
+export interface InstanceKey {
+  readonly pool: string
+  readonly name: string
+  readonly url: string
+}
+
+export interface DecisionRow {
+  readonly policy: string
+  readonly reason: Reason
+  readonly propensity: number
+  readonly explored: boolean
+  readonly policyVersion: string
+  readonly lengthVersion: string
+  readonly decisionUs: number
+  readonly heldMs: number
+  readonly promptTokensEstimate: number
+  readonly predictedOutputTokens?: number
+  readonly predictedTtftMs?: number
+  readonly predictedE2eMs?: number
+  /** From arrival to the placement obeyed, ms: parse, hold and decision. */
+  readonly placedMs: number
+}
+
+export interface CandidatesRow {
+  readonly featureHash: string
+  /** Candidates there were; `instances` holds at most LOGGED_CANDIDATES_MAX of them, chosen first, runner-up second. */
+  readonly total: number
+  readonly instances: readonly InstanceKey[]
+  /** Call row, then one candidate row per entry of `instances`. */
+  readonly features: Float32Array
+  readonly costs: Float32Array
+}
+
+export interface AttemptRow {
+  readonly instance: InstanceKey
+  /** From the call's arrival, ms. */
+  readonly startedMs: number
+  readonly endedMs: number
+  readonly outcome: OutcomeKind
+  readonly error?: string
+}
+
+export interface CallRow {
+  readonly kind: 'call'
+  readonly gateway: string
+  readonly pool: string
+  readonly call: Pick<Call, 'callId' | 'arrivedUnixMs' | 'api' | 'model' | 'stream' | 'promptBytes' | 'caller'> & {
+    readonly maxTokens?: number
+  }
+  /** Absent when the operator switched text features off. */
+  readonly textFeatures?: Uint32Array
+  /** Absent when no instance could be chosen at all. */
+  readonly instance?: InstanceKey
+  readonly decision: DecisionRow
+  readonly candidates?: CandidatesRow
+  /** In order; the last one gave the outcome. */
+  readonly attempts: readonly AttemptRow[]
+  readonly outcome: Outcome
+}
+
+export interface ScrapeRow {
+  readonly kind: 'scrape'
+  readonly instance: InstanceKey
+  readonly takenUnixMs: number
+  readonly waiting: number
+  readonly running: number
+  readonly kvUsageRatio: number
+  readonly inFlight: number
+  readonly foreignInFlight: number
+  readonly state: string
+}
+
+export interface FleetNowRow {
+  readonly instance: InstanceKey
+  readonly state: string
+  readonly stateReason?: string
+  readonly speed: number
+  readonly weight: number
+  readonly slowStartRatio: number
+  readonly inFlight: number
+  readonly prefillTokensPending: number
+  readonly outputTokensLeft: number
+  readonly placed: number
+  readonly waiting: number
+  readonly running: number
+  readonly kvUsageRatio: number
+  readonly foreignInFlight: number
+  readonly prefixHitRatio: number
+  readonly scrapeAgeMs: number
+  readonly expectedShareRatio: number
+}
+
+/** Renewed every second by the router. */
+export interface NowRow {
+  readonly kind: 'now'
+  readonly seenUnixMs: number
+  readonly router: {
+    readonly pid: number
+    readonly startedUnixMs: number
+    readonly ready: boolean
+    readonly version: string
+    /** Pool name → policy name, models served. */
+    readonly pools: readonly { readonly name: string; readonly policy: string; readonly models: readonly string[] }[]
+  }
+  readonly fleet: readonly FleetNowRow[]
+}
+
+/** Added to the stored counters. */
+export interface CounterRow {
+  readonly kind: 'counter'
+  readonly name: string
+  readonly by: number
+  readonly atUnixMs: number
+}
+
+export type LogRow = CallRow | ScrapeRow | NowRow | CounterRow
+
+/** What somebody asked the router to do. */
+export interface Intent {
+  readonly intentId: number
+  readonly kind: string
+  readonly subject: unknown
+  readonly askedBy: string
+}
+
+export interface LogStats {
+  readonly queuedRows: number
+  readonly droppedRows: number
+  readonly writtenRows: number
+  /** The last write error in words, undefined while writing works. */
+  readonly error?: string
+}
+
+/** The router's side of the log: never blocks, never throws, drops the oldest rows when its bound is reached and counts them. */
+export interface Log {
+  append(row: LogRow): void
+  stats(): LogStats
+  /** Called with each open intent, once; resolve with the answer to mark it done, reject to mark it refused with the error's message. */
+  onIntent(obey: (intent: Intent) => Promise<string>): void
+  /** Instances drained by intent, as stored, read at start. */
+  readonly drained: readonly { readonly pool: string; readonly instance: string }[]
+  /** Resolves when all appended so far is on disk. */
+  flush(): Promise<void>
+  close(): Promise<void>
+}

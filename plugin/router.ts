@@ -1,0 +1,79 @@
+import type { Call } from './call/call.ts'
+import type { InstanceView } from './fleet/instance.ts'
+import type { Outcome } from './outcome/outcome.ts'
+import type { Placement } from './placement/policy.ts'
+
+/** The loop: `place(call)` gives a ticket, `ticket.settle(outcome)` ends it. Gateways know nothing more of placement. */
+export interface Router {
+  /**
+   * Places one call. Later than at once only where the call is held. Throws PlacementError (see below) when the model is unknown or no instance
+   * may take the call; anything else that breaks inside is answered by the fallback policy and counted.
+   */
+  place(call: Call, options: PlaceOptions): Promise<Ticket>
+  /** Pool that serves this model name or alias; undefined when none does. */
+  poolFor(model: string): PoolFacts | undefined
+  /** Union of the model names served, for /v1/models. */
+  models(): readonly { readonly id: string; readonly pool: string }[]
+  /** Can place: at least one instance of at least one pool may take calls. */
+  ready(): boolean
+}
+
+export interface PoolFacts {
+  readonly name: string
+  /** The model name to send to the instance, where the caller used an alias. */
+  readonly upstreamModel: string
+  /** Ask the instance for usage on streams and take the extra chunk out again. */
+  readonly requestUsage: boolean
+  /** `x-virtual-*` headers may be forwarded: the pool's instances are virtual ones. */
+  readonly virtual: boolean
+}
+
+export interface PlaceOptions {
+  /** Which door: 'openai', 'envoy', 'litellm', 'api'. */
+  readonly gateway: string
+  /** Aborted when the caller leaves; frees a hold. */
+  readonly signal?: AbortSignal
+  /** Only instances whose "host:port" is in here may take the call. */
+  readonly subset?: readonly string[]
+}
+
+export interface Ticket {
+  readonly call: Call
+  readonly pool: PoolFacts
+  readonly placement: Placement
+  /** The instance of the current attempt. */
+  readonly instance: InstanceView
+  /** The response's first token came. Moves the call from prefill to decode in the ledger. `nowMs` is the monotonic clock. */
+  firstToken(nowMs: number): void
+  /** Tokens produced so far in total; cheap, call it per chunk. Also tells that the instance is alive. */
+  progress(outputTokens: number, nowMs: number): void
+  /**
+   * The current attempt failed before any byte reached the caller. Gives the next instance to try and books the call there, or
+   * undefined when fallbacks, the per-call limit or the retry budget are used up: then settle.
+   */
+  retry(failure: AttemptFailure): InstanceView | undefined
+  /** Called when the instance makes no progress for longer than it explains (hung): abort the attempt, then retry or settle. */
+  onStalled(abort: () => void): void
+  /** Ends the call: once. A second settle throws (I2). */
+  settle(outcome: Outcome): void
+}
+
+export interface AttemptFailure {
+  /** 'full' (503 by queue limit, 429) is not broken: no ejection. */
+  readonly kind: 'connect' | 'reset' | 'full' | 'status' | 'aborted' | 'stalled' | 'timed out'
+  readonly status?: number
+  readonly error: string
+}
+
+/** Why no placement was possible; gateways render it in their API's own error shape. */
+export class PlacementError extends Error {
+  readonly kind: 'unknown model' | 'no instance' | 'subset empty' | 'shed' | 'client gone'
+  /** When trying again may work, in ms. */
+  readonly retryAfterMs: number | undefined
+  constructor(kind: PlacementError['kind'], message: string, retryAfterMs?: number) {
+    super(message)
+    this.name = 'PlacementError'
+    this.kind = kind
+    this.retryAfterMs = retryAfterMs
+  }
+}
