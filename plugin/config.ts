@@ -1,0 +1,238 @@
+import { readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { parse, YAMLParseError } from 'yaml'
+import type { z } from 'zod'
+import { fileSchema, instanceListSchema, type instanceSchema, isLoopback, type secretSchema } from './config-schema.ts'
+
+export { isLoopback, type Listen } from './config-schema.ts'
+
+/**
+ * phasewise.yaml + environment -> frozen Config; the only reader of process.env. Every problem is collected and told at once: key,
+ * value got, what is allowed and what to do.
+ */
+export interface Problem {
+  readonly key: string
+  /** The value as JSON, secrets hidden. */
+  readonly got: string
+  readonly remedy: string
+}
+
+/** The configuration cannot be used; `problems` lists everything that is wrong with it. */
+export class ConfigError extends Error {
+  readonly problems: readonly Problem[]
+  constructor(source: string, problems: readonly Problem[]) {
+    super(`${source} has ${problems.length} problem${problems.length === 1 ? '' : 's'}\n${problems.map(formatProblem).join('\n')}`)
+    this.name = 'ConfigError'
+    this.problems = problems
+  }
+}
+
+/** One problem as one line: key, value, remedy. */
+export function formatProblem(problem: Problem): string {
+  return `  ${problem.key || '(whole file)'}: got ${problem.got}; ${problem.remedy}`
+}
+
+type Parsed = z.infer<typeof fileSchema>
+type ParsedPool = Parsed['pools'][number]
+
+export type InstanceConfig = Omit<z.infer<typeof instanceSchema>, 'name' | 'apiKey'> & {
+  readonly name: string
+  /** The resolved secret; never printed. */
+  readonly apiKey?: string
+}
+export type PoolConfig = Omit<ParsedPool, 'instances' | 'models' | 'requestUsage' | 'dns'> & {
+  readonly models: readonly string[]
+  readonly requestUsage: boolean
+  readonly instances: readonly InstanceConfig[]
+  readonly dns?: Omit<NonNullable<ParsedPool['dns']>, 'apiKey'> & { readonly apiKey?: string }
+}
+export type Config = Omit<Parsed, 'pools' | 'gateways'> & {
+  /** Where it came from: the file's path, or 'embedded default'. */
+  readonly source: string
+  readonly pools: readonly PoolConfig[]
+  readonly gateways: Omit<Parsed['gateways'], 'openai'> & {
+    readonly openai: Omit<Parsed['gateways']['openai'], 'callerKeys'> & {
+      readonly callerKeys: readonly { readonly application: string; readonly key: string }[]
+    }
+  }
+  /** OTLP exporters are wanted: an OTEL_EXPORTER_OTLP_* endpoint is set. */
+  readonly otlp: boolean
+}
+
+export interface ConfigParts {
+  /** Text of the file and its path (secrets' files are relative to it), or a ready object for the embedded default. */
+  readonly input: { readonly path: string; readonly text: string } | { readonly path: string; readonly value: unknown }
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Names a pool may use as policy. */
+  readonly policyNames: readonly string[]
+}
+
+/** Reads a file or a ready object into a frozen Config. Throws ConfigError with every problem. */
+export function parseConfig(parts: ConfigParts): Config {
+  const { path } = parts.input
+  const raw = 'text' in parts.input ? parseYaml(path, parts.input.text) : parts.input.value
+  const result = fileSchema.safeParse(raw ?? {})
+  const problems: Problem[] = result.success ? [] : result.error.issues.flatMap((issue) => problemsOf(issue, raw))
+  if (!result.success) throw new ConfigError(path, problems)
+  const secrets = createSecretReader({ base: dirname(path), env: parts.env, problems })
+  const config = resolveConfig({ parsed: result.data, parts, secrets, problems })
+  if (problems.length > 0) throw new ConfigError(path, problems)
+  return deepFreeze(config)
+}
+
+/** phasewise.yaml's text, or undefined where there is none. Throws ConfigError when it is there and cannot be read. */
+export function readConfigFile(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined
+    throw new ConfigError(path, [{ key: '', got: String(cause), remedy: 'make the file readable for this user' }])
+  }
+}
+
+/** The process's environment, for `parseConfig`; nothing else reads it. */
+export const environment = (): Readonly<Record<string, string | undefined>> => process.env
+
+function parseYaml(path: string, text: string): unknown {
+  try {
+    return parse(text)
+  } catch (cause) {
+    if (!(cause instanceof YAMLParseError)) throw cause
+    throw new ConfigError(path, [{ key: '', got: 'text that is not YAML', remedy: cause.message.split('\n')[0] ?? 'mend the syntax' }])
+  }
+}
+
+interface Resolving {
+  readonly parsed: Parsed
+  readonly parts: ConfigParts
+  readonly secrets: SecretReader
+  readonly problems: Problem[]
+}
+
+function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config {
+  const openai = parsed.gateways.openai
+  const callerKeys = openai.callerKeys.map((one, i) => ({
+    application: one.application,
+    key: secrets(one.key, `gateways.openai.callerKeys.${i}.key`) ?? '',
+  }))
+  if (openai.listen && !isLoopback(openai.listen.host) && callerKeys.length === 0)
+    problems.push({
+      key: 'gateways.openai.callerKeys',
+      got: 'none',
+      remedy: `${openai.listen.host} can be reached from outside: add a key per application, or listen on 127.0.0.1`,
+    })
+  const pools = parsed.pools.map((one, i) => resolvePool({ one, i, parts, secrets, problems }))
+  for (const [i, one] of pools.entries())
+    for (const model of [...one.models, ...Object.keys(one.aliases)])
+      if (pools.slice(0, i).some((other) => other.models.includes(model) || model in other.aliases))
+        problems.push({
+          key: `pools.${i}.models`,
+          got: JSON.stringify(model),
+          remedy: 'another pool serves this model name already; a name belongs to one pool',
+        })
+  return {
+    ...parsed,
+    source: parts.input.path,
+    dataDir: resolve(parsed.dataDir),
+    gateways: { ...parsed.gateways, openai: { ...openai, callerKeys } },
+    pools,
+    otlp: Object.keys(parts.env).some((key) => /^OTEL_EXPORTER_OTLP_(\w+_)?ENDPOINT$/.test(key)),
+  }
+}
+
+function resolvePool(given: { one: ParsedPool; i: number; parts: ConfigParts; secrets: SecretReader; problems: Problem[] }): PoolConfig {
+  const { one, i, parts, secrets, problems } = given
+  for (const key of ['policy', 'fallbackPolicy'] as const)
+    if (!parts.policyNames.includes(one[key]))
+      problems.push({ key: `pools.${i}.${key}`, got: JSON.stringify(one[key]), remedy: `allowed are ${parts.policyNames.join(', ')}` })
+  const { apiKey: dnsKey, ...dns } = one.dns ?? { apiKey: undefined }
+  const dnsSecret = secrets(dnsKey, `pools.${i}.dns.apiKey`)
+  const base = dirname(parts.input.path)
+  const { dns: _dns, instancesFile, ...rest } = one
+  return {
+    ...rest,
+    ...(instancesFile === undefined ? {} : { instancesFile: resolve(base, instancesFile) }),
+    models: one.models ?? [one.name],
+    requestUsage: one.requestUsage ?? one.engine !== 'other',
+    instances: resolveInstances(one.instances, `pools.${i}.instances`, secrets),
+    ...(one.dns
+      ? {
+          dns: { ...(dns as NonNullable<ParsedPool['dns']>), ...(dnsSecret === undefined ? {} : { apiKey: dnsSecret }) } as NonNullable<
+            PoolConfig['dns']
+          >,
+        }
+      : {}),
+  }
+}
+
+function resolveInstances(list: z.infer<typeof instanceListSchema>, key: string, secrets: SecretReader): InstanceConfig[] {
+  return list.map((each, j) => {
+    const { apiKey, ...rest } = each
+    const value = secrets(apiKey, `${key}.${j}.apiKey`)
+    return { ...rest, name: each.name ?? new URL(each.url).host, ...(value === undefined ? {} : { apiKey: value }) }
+  })
+}
+
+/** Reads a watched file of instances. Throws ConfigError with every problem; the caller keeps the previous list. */
+export function parseInstancesFile(parts: {
+  readonly path: string
+  readonly text: string
+  readonly env: ConfigParts['env']
+}): InstanceConfig[] {
+  const raw = parseYaml(parts.path, parts.text)
+  const result = instanceListSchema.safeParse(raw ?? [])
+  if (!result.success)
+    throw new ConfigError(
+      parts.path,
+      result.error.issues.flatMap((issue) => problemsOf(issue, raw)),
+    )
+  const problems: Problem[] = []
+  const list = resolveInstances(result.data, 'instances', createSecretReader({ base: dirname(parts.path), env: parts.env, problems }))
+  if (problems.length > 0) throw new ConfigError(parts.path, problems)
+  return list
+}
+
+type SecretReader = (given: z.infer<typeof secretSchema> | undefined, key: string) => string | undefined
+
+function createSecretReader(parts: { base: string; env: ConfigParts['env']; problems: Problem[] }): SecretReader {
+  return (given, key) => {
+    if (!given) return undefined
+    if ('env' in given) {
+      const value = parts.env[given.env]
+      if (!value)
+        parts.problems.push({ key: `${key}.env`, got: JSON.stringify(given.env), remedy: `set the environment variable ${given.env}` })
+      return value
+    }
+    try {
+      return readFileSync(resolve(parts.base, given.file), 'utf8').trim()
+    } catch (cause) {
+      parts.problems.push({
+        key: `${key}.file`,
+        got: JSON.stringify(given.file),
+        remedy: `make the file readable (${(cause as Error).message})`,
+      })
+      return undefined
+    }
+  }
+}
+
+function problemsOf(issue: z.core.$ZodIssue, raw: unknown): Problem[] {
+  const key = issue.path.join('.')
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((unknown) => ({
+      key: key ? `${key}.${unknown}` : unknown,
+      got: 'a key that does not exist',
+      remedy: 'check the spelling, or remove it',
+    }))
+  const value = issue.path.reduce<unknown>((at, step) => (at as Record<PropertyKey, unknown> | undefined)?.[step], raw)
+  const hidden = /key|secret|password/i.test(String(issue.path.at(-1) ?? ''))
+  return [{ key, got: hidden && value !== undefined ? '(hidden)' : (JSON.stringify(value) ?? 'nothing'), remedy: issue.message }]
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value)
+    Object.values(value).forEach(deepFreeze)
+  }
+  return value
+}
