@@ -1,0 +1,169 @@
+import type { LedgerView } from './instance.ts'
+
+/** What the router knows of a call at the moment it is dispatched to an instance. Tokens are rounded up to whole ones. */
+export interface DispatchEntry {
+  readonly callId: number
+  /** Prompt tokens, the estimate; ≥ 0. */
+  readonly promptTokens: number
+  /** The part of the prompt that the instance has to compute; all of it by default. */
+  readonly uncachedPromptTokens?: number
+  /** Absent where nobody predicted: such a call adds nothing to `outputTokensLeft` and is counted in `unpredicted`. */
+  readonly predictedOutputTokens?: number
+  /** The answer is streamed, so that a silent stream tells something; a whole answer is silent until its end. */
+  readonly stream: boolean
+}
+
+/** One dispatch in flight. The ledger that made it owns it; everybody else only reads. */
+export interface Dispatch {
+  readonly callId: number
+  readonly stream: boolean
+  readonly promptTokens: number
+  readonly uncachedPromptTokens: number
+  /** NaN where nobody predicted. */
+  readonly predictedOutputTokens: number
+  /** Uncached prompt tokens that were waiting at the instance when this call joined, its own included. */
+  readonly prefillTokensAhead: number
+  readonly dispatchedMs: number
+  /** NaN until the first token came. */
+  readonly firstTokenMs: number
+  /** When the instance last showed a sign of this call: its dispatch, its first token, its last chunk. */
+  readonly lastSignMs: number
+  readonly outputTokens: number
+  readonly open: boolean
+}
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] }
+
+/**
+ * What this router dispatched to one instance and has not seen end: exact after any interleaving, because every sum is of whole
+ * tokens and every dispatch is taken out with the same numbers that it was put in with (I1, I2, I12). Every operation is O(1).
+ */
+export class Ledger implements LedgerView {
+  readonly #open = new Set<Writable<Dispatch>>()
+  #prefillTokensPending = 0
+  #promptTokens = 0
+  #outputTokensLeft = 0
+  #outputTokensDone = 0
+  #placed = 0
+  #unpredicted = 0
+  #lastSignMs = Number.NEGATIVE_INFINITY
+
+  get inFlight(): number {
+    return this.#open.size
+  }
+  get prefillTokensPending(): number {
+    return this.#prefillTokensPending
+  }
+  get promptTokens(): number {
+    return this.#promptTokens
+  }
+  get outputTokensLeft(): number {
+    return this.#outputTokensLeft
+  }
+  get outputTokensDone(): number {
+    return this.#outputTokensDone
+  }
+  get placed(): number {
+    return this.#placed
+  }
+  /** Dispatches since process start that have ended: `placed − inFlight`. */
+  get ended(): number {
+    return this.#placed - this.#open.size
+  }
+  /** Calls in flight whose output nobody predicted; they add nothing to `outputTokensLeft`. */
+  get unpredicted(): number {
+    return this.#unpredicted
+  }
+  /** When any call last got a token from the instance; −Infinity before the first. */
+  get lastSignMs(): number {
+    return this.#lastSignMs
+  }
+  /** The calls in flight, oldest dispatch first. */
+  open(): Iterable<Dispatch> {
+    return this.#open
+  }
+
+  /** Books a call. Throws where its tokens are no numbers ≥ 0: one NaN would poison every sum for good. */
+  dispatch(entry: DispatchEntry, nowMs: number): Dispatch {
+    const promptTokens = wholeTokens(entry.promptTokens, 'promptTokens')
+    const uncached = wholeTokens(entry.uncachedPromptTokens ?? promptTokens, 'uncachedPromptTokens')
+    const predicted = entry.predictedOutputTokens
+    const predictedOutputTokens = predicted === undefined ? Number.NaN : wholeTokens(predicted, 'predictedOutputTokens')
+    this.#placed++
+    this.#promptTokens += promptTokens
+    this.#prefillTokensPending += uncached
+    if (predicted === undefined) this.#unpredicted++
+    else this.#outputTokensLeft += predictedOutputTokens
+    const dispatch: Writable<Dispatch> = {
+      callId: entry.callId,
+      stream: entry.stream,
+      promptTokens,
+      uncachedPromptTokens: uncached,
+      predictedOutputTokens,
+      prefillTokensAhead: this.#prefillTokensPending,
+      dispatchedMs: nowMs,
+      firstTokenMs: Number.NaN,
+      lastSignMs: nowMs,
+      outputTokens: 0,
+      open: true,
+    }
+    this.#open.add(dispatch)
+    return dispatch
+  }
+
+  /** The first token came: the prompt is prefilled. False where that was known, or the dispatch ended (a late chunk). */
+  firstToken(dispatch: Dispatch, nowMs: number): boolean {
+    if (!dispatch.open || dispatch.firstTokenMs === dispatch.firstTokenMs) return false
+    const own = this.#own(dispatch)
+    own.firstTokenMs = nowMs
+    own.lastSignMs = nowMs
+    this.#lastSignMs = nowMs
+    this.#prefillTokensPending -= own.uncachedPromptTokens
+    return true
+  }
+
+  /** `outputTokens` have been produced in total. Counts that do not grow are a sign of life and change no sum. */
+  progress(dispatch: Dispatch, outputTokens: number, nowMs: number): void {
+    if (!dispatch.open) return
+    this.firstToken(dispatch, nowMs)
+    const own = this.#own(dispatch)
+    own.lastSignMs = nowMs
+    this.#lastSignMs = nowMs
+    const produced = Math.floor(outputTokens)
+    if (!(produced > own.outputTokens)) return
+    if (own.predictedOutputTokens === own.predictedOutputTokens) {
+      this.#outputTokensLeft += leftOf(own.predictedOutputTokens, produced) - leftOf(own.predictedOutputTokens, own.outputTokens)
+    }
+    this.#outputTokensDone += produced - own.outputTokens
+    own.outputTokens = produced
+  }
+
+  /** Takes an ended call out. Throws the second time (I2). */
+  release(dispatch: Dispatch): void {
+    const own = this.#own(dispatch)
+    this.#open.delete(own)
+    own.open = false
+    this.#promptTokens -= own.promptTokens
+    this.#outputTokensDone -= own.outputTokens
+    if (own.firstTokenMs !== own.firstTokenMs) this.#prefillTokensPending -= own.uncachedPromptTokens
+    if (own.predictedOutputTokens === own.predictedOutputTokens) {
+      this.#outputTokensLeft -= leftOf(own.predictedOutputTokens, own.outputTokens)
+    } else this.#unpredicted--
+  }
+
+  #own(dispatch: Dispatch): Writable<Dispatch> {
+    if (!this.#open.has(dispatch)) {
+      throw new Error(`call ${dispatch.callId} is not in this ledger: ${dispatch.open ? "another instance's" : 'it was released before'}`)
+    }
+    return dispatch
+  }
+}
+
+function leftOf(predictedOutputTokens: number, outputTokens: number): number {
+  return Math.max(0, predictedOutputTokens - outputTokens)
+}
+
+function wholeTokens(tokens: number, what: string): number {
+  if (!(tokens >= 0 && tokens <= Number.MAX_SAFE_INTEGER)) throw new Error(`${what} must be a number ≥ 0, got ${tokens}`)
+  return Math.ceil(tokens)
+}
