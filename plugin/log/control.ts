@@ -1,0 +1,46 @@
+import type { Clock } from '../clock.ts'
+import { type Audit, createAudit, createSettings, type Settings } from './control/audit.ts'
+import { openDoor } from './control/door.ts'
+import { createIntents, type DrainedInstance, type Intents, listDrained } from './control/intents.ts'
+import { createModels, createTrainingRuns, type Models, type TrainingRuns } from './control/models.ts'
+import { createSessions, createSignInLinks, createUsers, type Sessions, type SignInLinks, type Users } from './control/people.ts'
+
+/** `control.sqlite`: what people and processes decide. Every method is one tiny transaction of its own. */
+export interface Control {
+  readonly users: Users
+  readonly signInLinks: SignInLinks
+  readonly sessions: Sessions
+  readonly audit: Audit
+  readonly intents: Intents
+  readonly settings: Settings
+  readonly models: Models
+  readonly trainingRuns: TrainingRuns
+  /** Instances drained by intent; written when the intent is marked done. */
+  drained(): DrainedInstance[]
+  /** All of `act` or nothing of it, e.g. a deed and its audit row. Keep it tiny: admin, trainer and router share one write lock. */
+  together<T>(act: () => T): T
+  close(): void
+}
+
+/** How long an admin or trainer write waits for another's: theirs take under a millisecond, so a longer wait means something is wrong. */
+export const CONTROL_BUSY_TIMEOUT_MS = 2_000
+
+/** Opens `control.sqlite` at `path`, made before by the migrations. Throws when it is missing. */
+export function openControl(parts: { readonly path: string; readonly clock: Clock; readonly busyTimeoutMs?: number }): Control {
+  const { path, clock, busyTimeoutMs = CONTROL_BUSY_TIMEOUT_MS } = parts
+  const door = openDoor({ path, busyTimeoutMs })
+  const users = createUsers(door, clock)
+  return {
+    users,
+    signInLinks: createSignInLinks(door, clock),
+    sessions: createSessions(door, clock, users),
+    audit: createAudit(door, clock),
+    intents: createIntents(door, clock),
+    settings: createSettings(door, clock),
+    models: createModels(door, clock),
+    trainingRuns: createTrainingRuns(door, clock),
+    drained: () => listDrained(door),
+    together: (act) => door.together(act),
+    close: () => door.close(),
+  }
+}

@@ -1,0 +1,64 @@
+import type { Clock } from '../../clock.ts'
+import type { Door } from './door.ts'
+import { type Page, pageLimit } from './intents.ts'
+
+/** Who did what to what, from where; `before` and `after` are JSON or words, null where there is nothing to compare. */
+export interface AuditEntry {
+  readonly auditId: number
+  readonly atUnixMs: number
+  readonly who: string
+  readonly address: string
+  readonly action: string
+  readonly subject: string
+  readonly before: string | null
+  readonly after: string | null
+}
+
+export interface Audit {
+  append(entry: Pick<AuditEntry, 'who' | 'address' | 'action' | 'subject'> & { readonly before?: string; readonly after?: string }): number
+  /** Newest first. */
+  list(page: Page & { readonly who?: string; readonly action?: string }): AuditEntry[]
+}
+
+export interface Settings {
+  get(key: string): string | undefined
+  all(): Readonly<Record<string, string>>
+  set(key: string, value: string): void
+  remove(key: string): void
+}
+
+const ENTRY = 'audit_id AS auditId, at_unix_ms AS atUnixMs, who, address, action, subject, before, after'
+
+/** The audit as stored behind `door`; rows are only ever added. */
+export function createAudit(door: Door, clock: Clock): Audit {
+  return {
+    append({ who, address, action, subject, before, after }) {
+      const sql = 'INSERT INTO audit (at_unix_ms, who, address, action, subject, before, after) VALUES (?, ?, ?, ?, ?, ?, ?)'
+      return door.run(sql, [clock.nowUnixMs(), who, address, action, subject, before ?? null, after ?? null]).lastId
+    },
+    list({ beforeId, limit, who, action }) {
+      const sql = `SELECT ${ENTRY} FROM audit WHERE audit_id < @before AND (@who IS NULL OR who = @who)
+        AND (@action IS NULL OR action = @action) ORDER BY audit_id DESC LIMIT @limit`
+      return door.all<AuditEntry>(sql, {
+        before: beforeId ?? Number.MAX_SAFE_INTEGER,
+        who: who ?? null,
+        action: action ?? null,
+        limit: pageLimit(limit),
+      })
+    },
+  }
+}
+
+/** Settings as stored behind `door`. */
+export function createSettings(door: Door, clock: Clock): Settings {
+  return {
+    get: (key) => door.get<{ value: string }>('SELECT value FROM setting WHERE key = ?', [key])?.value,
+    all: () => Object.fromEntries(door.all<{ key: string; value: string }>('SELECT key, value FROM setting').map((s) => [s.key, s.value])),
+    set(key, value) {
+      const sql = `INSERT INTO setting (key, value, changed_unix_ms) VALUES (?, ?, ?)
+        ON CONFLICT (key) DO UPDATE SET value = excluded.value, changed_unix_ms = excluded.changed_unix_ms`
+      door.run(sql, [key, value, clock.nowUnixMs()])
+    },
+    remove: (key) => void door.run('DELETE FROM setting WHERE key = ?', [key]),
+  }
+}
