@@ -38,8 +38,6 @@ export interface RequestShape {
   readonly wantsStreamUsage: boolean
   /** 32-bit hash of the system prompt, 0 when there is none. */
   readonly systemHash: number
-  /** LoRA adapter asked for, when the model name names one the pool knows. */
-  readonly adapter?: string
 }
 
 /** Who calls. Names come from configured keys or headers; the key itself is never kept. */

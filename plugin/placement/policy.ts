@@ -1,10 +1,9 @@
 import type { Call } from '../call/call.ts'
 import type { InstanceView } from '../fleet/instance.ts'
-import type { Rng } from '../rng.ts'
 
 /**
  * The instances that may take one call, with the row each policy sees. Struct of arrays, reused between calls: a policy reads it
- * during `choose` and keeps nothing.
+ * during `distribute` and keeps nothing. Instances stand in name order.
  */
 export interface Candidates {
   readonly count: number
@@ -15,10 +14,12 @@ export interface Candidates {
   readonly callRow: Float32Array
 }
 
-/** A choice among candidates. `costs[i]` is what the policy minimises (lower is better), NaN where it computes none. */
-export interface Choice {
-  readonly index: number
-  readonly reason: Reason
+/** What a policy fills, one value per candidate; both arrays may be longer than `candidates.count`. */
+export interface Distribution {
+  /** What the policy minimises, lower is better; NaN where it weighs nothing. */
+  readonly costs: Float64Array
+  /** The probability with which the policy wants each candidate; they sum to 1. */
+  readonly probabilities: Float64Array
 }
 
 /** Why an instance was chosen; shown as a sentence in the admin and counted in the metrics. */
@@ -26,33 +27,24 @@ export type Reason =
   | 'only candidate'
   | 'lowest cost'
   | 'tie broken at random'
+  | 'better of two drawn'
   | 'next in turn'
   | 'drawn at random'
   | 'explored'
   | 'fallback policy'
   | 'any reachable instance'
 
-export interface PolicyContext {
-  readonly call: Call
-  readonly nowMs: number
-  readonly rng: Rng
-  /** Where the policy writes each candidate's cost; length ≥ candidates.count. */
-  readonly costs: Float64Array
-}
-
 /**
- * The rule that turns candidates into a choice. Stateless ones are asked what they would have done; stateful ones
- * (`onPlaced`, `onSettled` present) are not.
+ * The rule that turns candidates into a distribution over them; the router draws from it, so the logged propensity is the real
+ * probability by construction (I8). A policy with `onPlaced` or `onSettled` keeps state: it is made once per router and pool, and is not asked what it would
+ * have done.
  */
 export interface Policy {
   readonly name: string
-  /** Picks one of `candidates` (count ≥ 1). May throw: the router then asks the fallback policy and counts it. */
-  choose(candidates: Candidates, context: PolicyContext): Choice
-  /**
-   * Probability that `choose` would pick each candidate here, written to `out`; absent where the choice is a function of the
-   * rows alone up to random ties among equal costs (the router derives it from the costs).
-   */
-  probabilities?(candidates: Candidates, context: PolicyContext, out: Float64Array): void
+  /** The reason to give when its own wish is followed and nothing more special holds. */
+  readonly reason: Reason
+  /** Fills costs and probabilities for `candidates` (count ≥ 1). May throw: the router then asks the fallback policy and counts it. */
+  distribute(candidates: Candidates, call: Call, out: Distribution): void
   onPlaced?(instance: InstanceView, call: Call): void
   onSettled?(instance: InstanceView, call: Call): void
 }
@@ -64,7 +56,7 @@ export interface Placement {
   readonly fallbacks: readonly InstanceView[]
   readonly policy: string
   readonly reason: Reason
-  /** Probability with which this instance was chosen, exploration included (I8). */
+  /** Probability with which this instance was chosen among the candidates, exploration included (I8). */
   readonly propensity: number
   readonly explored: boolean
   /** Version of the learned policy, 'none' where a rule chose. */

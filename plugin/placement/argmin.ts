@@ -1,0 +1,27 @@
+import type { Call } from '../call/call.ts'
+import type { Candidates, Distribution, Policy } from './policy.ts'
+
+/** Costs nearer than this share one minimum: costs are sums of counts and ratios, so anything below is rounding. */
+const TIE = 1e-9
+
+/** Spreads probability evenly over the candidates of least cost. NaN costs rank last; all NaN means all alike. */
+export function preferLeast(count: number, { costs, probabilities }: Distribution): void {
+  let least = Number.POSITIVE_INFINITY
+  for (let i = 0; i < count; i++) if ((costs[i] as number) < least) least = costs[i] as number
+  const limit = least + TIE * Math.max(1, Math.abs(least))
+  let ties = 0
+  for (let i = 0; i < count; i++) if ((costs[i] as number) <= limit) ties++
+  for (let i = 0; i < count; i++) probabilities[i] = ties === 0 ? 1 / count : (costs[i] as number) <= limit ? 1 / ties : 0
+}
+
+/** A stateless policy that takes the candidate of least cost, ties at random. */
+export function createArgmin(name: string, writeCosts: (candidates: Candidates, costs: Float64Array, call: Call) => void): Policy {
+  return {
+    name,
+    reason: 'lowest cost',
+    distribute(candidates, call, out) {
+      writeCosts(candidates, out.costs, call)
+      preferLeast(candidates.count, out)
+    },
+  }
+}
