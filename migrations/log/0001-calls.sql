@@ -95,7 +95,8 @@ CREATE TABLE scrape (
   PRIMARY KEY (instance_id, taken_unix_ms)
 ) STRICT, WITHOUT ROWID;
 
--- Per minute and slice; histograms merge by adding (plugin/log/histogram.ts).
+-- Per minute of arrival and slice, so that a minute here is the same calls as that id range in call; instance_id is 0 where none
+-- was chosen. Histograms (ms) merge by adding (plugin/log/histogram.ts).
 CREATE TABLE rollup (
   minute_unix_ms INTEGER NOT NULL,
   pool TEXT NOT NULL,
@@ -160,4 +161,12 @@ CREATE TABLE router_now (
   queue_rows INTEGER NOT NULL,
   dropped_rows INTEGER NOT NULL,
   pools TEXT NOT NULL
+) STRICT;
+
+-- One row: the last batch taken from the router, written in the batch's own transaction. A batch whose answer was lost (the log thread
+-- died) is sent again, and this tells whether it is in already: counters and rollups never count twice.
+CREATE TABLE last_batch (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  source TEXT NOT NULL,
+  sequence INTEGER NOT NULL
 ) STRICT;
