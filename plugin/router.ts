@@ -3,11 +3,13 @@ import type { InstanceView } from './fleet/instance.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import type { Placement } from './placement/policy.ts'
 
+export type { InstanceView, Placement }
+
 /** The loop: `place(call)` gives a ticket, `ticket.settle(outcome)` ends it. Gateways know nothing more of placement. */
 export interface Router {
   /**
-   * Places one call. Later than at once only where the call is held. Throws PlacementError (see below) when the model is unknown or no instance
-   * may take the call; anything else that breaks inside is answered by the fallback policy and counted.
+   * Places one call. Later than at once only where the call is held. Throws PlacementError when the model is unknown or no instance may
+   * take the call; anything else that breaks inside is answered by the fallback policy and counted.
    */
   place(call: Call, options: PlaceOptions): Promise<Ticket>
   /** Pool that serves this model name or alias; undefined when none does. */
@@ -31,6 +33,8 @@ export interface PoolFacts {
 export interface PlaceOptions {
   /** Which door: 'openai', 'envoy', 'litellm', 'api'. */
   readonly gateway: string
+  /** Monotonic time of arrival, ms; now when absent. */
+  readonly arrivedMs?: number
   /** Aborted when the caller leaves; frees a hold. */
   readonly signal?: AbortSignal
   /** Only instances whose "host:port" is in here may take the call. */

@@ -1,0 +1,163 @@
+import type { Call } from './call/call.ts'
+import type { Fleet, LiveInstance } from './fleet/fleet.ts'
+import type { CandidatesRow } from './log/rows.ts'
+import { type CallFacts, createWorkbench } from './placement/candidates.ts'
+import { type Draw, drawExploring } from './placement/draw.ts'
+import { CALL_COLUMNS, CANDIDATE_COLUMNS, FEATURE_HASH } from './placement/features.ts'
+import type { Candidates, Distribution, Placement, Policy } from './placement/policy.ts'
+import { createRandom } from './placement/random.ts'
+import { rankOthers, sampleLogged } from './placement/ranking.ts'
+import type { Rng } from './rng.ts'
+
+/** What decides for one pool. */
+export interface PoolPolicies {
+  readonly policy: Policy
+  readonly fallbackPolicy: Policy
+  readonly explorationRatio: number
+}
+
+export interface DecideParts {
+  readonly fleet: Pick<Fleet, 'candidates' | 'matchPrefix' | 'slotBound'>
+  readonly rng: Rng
+  /** Ordered fallbacks kept with a placement. */
+  readonly fallbacksMax: number
+  readonly count: (what: string) => void
+}
+
+/** One decision: the placement to obey, the row to log, and what share of the prompt the instance probably holds. */
+export interface Decision {
+  readonly placement: Placement
+  readonly instance: LiveInstance
+  readonly fallbacks: readonly LiveInstance[]
+  readonly prefixMatchRatio: number
+  readonly candidates: CandidatesRow
+}
+
+export interface DecideInput {
+  readonly pool: string
+  readonly policies: PoolPolicies
+  readonly call: Call
+  readonly facts: CallFacts
+  readonly lengthVersion: string
+  readonly subset?: readonly string[]
+  readonly nowMs: number
+}
+
+/**
+ * The synchronous middle of the loop: candidates, features, policy, draw. Returns undefined when no instance may take the call. A
+ * policy that throws is replaced by the pool's fallback policy, and that one by an even draw: a broken rule costs quality, never a call.
+ */
+export function createDecide(parts: DecideParts): (input: DecideInput) => Decision | undefined {
+  const workbench = createWorkbench()
+  const lastResort = createRandom()
+  let matched = new Uint16Array(64)
+  const eligible: LiveInstance[] = []
+
+  return (input) => {
+    const { pool, call } = input
+    const list = parts.fleet.candidates(pool)
+    const count = chooseEligible(list.instances, list.count, input.subset, eligible)
+    if (count === 0) return undefined
+    const bound = parts.fleet.slotBound(pool)
+    if (matched.length < bound) matched = new Uint16Array(2 * bound)
+    if (call.prefixBlocks.length > 0) parts.fleet.matchPrefix(pool, call, matched)
+    const candidates = workbench.fill({ ...input, instances: eligible, count, matchedBlocks: matched })
+    const { draw, policy, reason } = chooseSafely({ candidates, out: workbench.out, input, parts, lastResort })
+    const others = rankOthers({ candidates, out: workbench.out, chosen: draw.index, most: Math.max(1, parts.fallbacksMax) })
+    const instance = eligible[draw.index] as LiveInstance
+    const fallbacks = others.slice(0, parts.fallbacksMax).map((i) => eligible[i] as LiveInstance)
+    return {
+      instance,
+      fallbacks,
+      placement: {
+        instance,
+        fallbacks,
+        policy: policy.name,
+        reason: list.failOpen ? 'any reachable instance' : reason,
+        propensity: draw.propensity,
+        explored: draw.explored,
+        policyVersion: 'none',
+        lengthVersion: input.lengthVersion,
+      },
+      prefixMatchRatio: call.prefixBlocks.length === 0 ? 0 : (matched[instance.slot] ?? 0) / call.prefixBlocks.length,
+      candidates: snapshot(candidates, workbench.out, sampleLogged(count, draw.index, others[0], call.callId)),
+    }
+  }
+}
+
+/**
+ * Fills `eligible` and returns how many there are: the subset asked for, less recovering instances that carry their share already. A
+ * recovering instance looks the least loaded of all, so slow start caps it at its ratio of the others' mean in flight.
+ */
+function chooseEligible(
+  instances: readonly LiveInstance[],
+  count: number,
+  subset: readonly string[] | undefined,
+  eligible: LiveInstance[],
+): number {
+  let inFlight = 0
+  let recovering = 0
+  for (let i = 0; i < count; i++) {
+    const one = instances[i] as LiveInstance
+    if (one.slowStartRatio < 1) recovering++
+    else inFlight += one.ledger.inFlight
+  }
+  const mean = count > recovering ? inFlight / (count - recovering) : 0
+  let kept = 0
+  for (let i = 0; i < count; i++) {
+    const one = instances[i] as LiveInstance
+    if (subset && !subset.includes(one.endpoint)) continue
+    if (!subset && recovering < count && one.slowStartRatio < 1 && one.ledger.inFlight >= Math.max(1, Math.ceil(one.slowStartRatio * mean)))
+      continue
+    eligible[kept++] = one
+  }
+  return kept
+}
+
+interface Choosing {
+  readonly candidates: Candidates
+  readonly out: Distribution
+  readonly input: DecideInput
+  readonly parts: DecideParts
+  readonly lastResort: Policy
+}
+
+function chooseSafely(choosing: Choosing): { draw: Draw; policy: Policy; reason: Draw['reason'] } {
+  const { policies } = choosing.input
+  const own = tryPolicy(choosing, policies.policy, policies.explorationRatio)
+  if (own) return { draw: own, policy: policies.policy, reason: own.reason }
+  choosing.parts.count('policy failed')
+  const fallback = tryPolicy(choosing, policies.fallbackPolicy, 0)
+  if (fallback) return { draw: fallback, policy: policies.fallbackPolicy, reason: 'fallback policy' }
+  choosing.parts.count('fallback policy failed')
+  const any = tryPolicy(choosing, choosing.lastResort, 0)
+  if (!any) throw new Error('the even draw failed')
+  return { draw: any, policy: choosing.lastResort, reason: 'any reachable instance' }
+}
+
+/** The policy's draw, or undefined where it threw or gave no distribution; the caller counts that. */
+function tryPolicy({ candidates, out, input, parts }: Choosing, policy: Policy, explorationRatio: number): Draw | undefined {
+  try {
+    policy.distribute(candidates, input.call, out)
+    return drawExploring({ policy, out, count: candidates.count, explorationRatio, rng: parts.rng })
+  } catch {
+    return undefined
+  }
+}
+
+/** The rows as the policy saw them, copied bit for bit (I7). */
+function snapshot(candidates: Candidates, out: Distribution, logged: readonly number[]): CandidatesRow {
+  const width = CANDIDATE_COLUMNS.length
+  const features = new Float32Array(CALL_COLUMNS.length + logged.length * width)
+  features.set(candidates.callRow)
+  const costs = new Float32Array(logged.length)
+  const instances = logged.map((index, k) => {
+    const from = index * width
+    const at = CALL_COLUMNS.length + k * width
+    for (let c = 0; c < width; c++) features[at + c] = candidates.rows[from + c] as number
+    costs[k] = out.costs[index] as number
+    const { pool, name, url } = candidates.instances[index] as LiveInstance
+    return { pool, name, url }
+  })
+  return { featureHash: FEATURE_HASH, total: candidates.count, instances, features, costs }
+}

@@ -1,0 +1,184 @@
+import type { Call } from './call/call.ts'
+import type { Ending, FailureKind, Fleet, LiveInstance } from './fleet/fleet.ts'
+import type { Dispatch } from './fleet/ledger.ts'
+import type { AttemptRow, DecisionRow } from './log/rows.ts'
+import type { Outcome } from './outcome/outcome.ts'
+import type { AttemptFailure, PoolFacts, Ticket } from './router.ts'
+import type { Decision } from './router-decide.ts'
+
+export interface TicketParts {
+  readonly fleet: Fleet
+  readonly nowMs: () => number
+  readonly retriesPerCall: number
+  /** Every open ticket by its current dispatch, so that hung calls can be found. */
+  readonly open: Map<Dispatch, LiveTicket>
+  readonly settled: (ticket: LiveTicket, outcome: Outcome) => void
+  readonly count: (what: string) => void
+}
+
+export interface TicketInput {
+  readonly call: Call
+  readonly gateway: string
+  readonly pool: PoolFacts
+  readonly decision: Decision
+  readonly decisionRow: DecisionRow
+  readonly promptTokens: number
+  readonly arrivedMs: number
+}
+
+/** A placed call until it ends. Invariant: booked in exactly one ledger while an attempt runs, in none otherwise (I1, I2). */
+export class LiveTicket implements Ticket {
+  readonly #parts: TicketParts
+  readonly input: TicketInput
+  readonly attempts: AttemptRow[] = []
+  #dispatch: Dispatch | undefined
+  #instance: LiveInstance
+  #startedMs: number
+  #firstTokenMs = Number.NaN
+  #settled = false
+  #abort: (() => void) | undefined
+
+  constructor(parts: TicketParts, input: TicketInput) {
+    this.#parts = parts
+    this.input = input
+    this.#instance = input.decision.instance
+    this.#startedMs = parts.nowMs()
+    this.#book(false)
+  }
+
+  get call(): Call {
+    return this.input.call
+  }
+  get pool(): PoolFacts {
+    return this.input.pool
+  }
+  get placement() {
+    return this.input.decision.placement
+  }
+  get instance(): LiveInstance {
+    return this.#instance
+  }
+
+  firstToken(nowMs: number): void {
+    if (!this.#dispatch || !Number.isNaN(this.#firstTokenMs)) return
+    this.#firstTokenMs = nowMs
+    this.#parts.fleet.firstToken(this.#instance, this.#dispatch, nowMs)
+  }
+
+  progress(outputTokens: number, nowMs: number): void {
+    if (this.#dispatch) this.#parts.fleet.progress(this.#instance, this.#dispatch, outputTokens, nowMs)
+  }
+
+  retry(failure: AttemptFailure): LiveInstance | undefined {
+    if (this.#settled) throw new Error(`call ${this.call.callId} was settled: it cannot be retried`)
+    this.#leave(
+      { kind: 'failed', failure: failure.kind, ...(failure.status === undefined ? {} : { status: failure.status }) },
+      failure.error,
+    )
+    const next = this.#next()
+    if (!next) return undefined
+    this.#instance = next
+    this.#startedMs = this.#parts.nowMs()
+    this.#firstTokenMs = Number.NaN
+    this.#abort = undefined
+    this.#book(true)
+    this.#parts.count('retried')
+    return next
+  }
+
+  onStalled(abort: () => void): void {
+    this.#abort = abort
+  }
+
+  /** The instance is hung: what the gateway left for this case is done. */
+  stalled(): void {
+    this.#abort?.()
+  }
+
+  settle(outcome: Outcome): void {
+    if (this.#settled) throw new Error(`call ${this.call.callId} was settled before (I2)`)
+    this.#settled = true
+    this.#leave(endingOf(outcome, this.#ownTtftMs(outcome)), outcome.error, outcome)
+    this.#parts.settled(this, outcome)
+  }
+
+  #book(retry: boolean): void {
+    const { call, decision, decisionRow, promptTokens } = this.input
+    const predicted = decisionRow.predictedOutputTokens
+    const chosen = this.#instance === decision.instance
+    this.#dispatch = this.#parts.fleet.dispatch(
+      this.#instance,
+      {
+        callId: call.callId,
+        promptTokens,
+        uncachedPromptTokens: promptTokens * (1 - (chosen ? decision.prefixMatchRatio : 0)),
+        stream: call.stream,
+        prefixBlocks: call.prefixBlocks,
+        ...(predicted === undefined ? {} : { predictedOutputTokens: predicted }),
+        ...(retry ? { retry: true as const } : {}),
+      },
+      this.#startedMs,
+    )
+    this.#parts.open.set(this.#dispatch, this)
+  }
+
+  #leave(ending: Ending, error: string | undefined, outcome?: Outcome): void {
+    const dispatch = this.#dispatch
+    if (!dispatch) return
+    const nowMs = this.#parts.nowMs()
+    this.#dispatch = undefined
+    this.#parts.open.delete(dispatch)
+    this.#parts.fleet.settle(this.#instance, dispatch, ending, nowMs)
+    const { pool, name, url } = this.#instance
+    const timedOut = ending.kind === 'failed' && ending.failure === 'timed out'
+    this.attempts.push({
+      instance: { pool, name, url },
+      startedMs: this.#startedMs - this.input.arrivedMs,
+      endedMs: nowMs - this.input.arrivedMs,
+      outcome: outcome?.kind ?? (timedOut ? 'timed out' : 'instance error'),
+      ...(error === undefined ? {} : { error }),
+    })
+  }
+
+  /** The next fallback that may still take a call, within the per-call limit and the pool's budget. */
+  #next(): LiveInstance | undefined {
+    if (this.attempts.length > this.#parts.retriesPerCall) return undefined
+    const tried = new Set(this.attempts.map((one) => one.instance.url))
+    const next = this.input.decision.fallbacks.find((one) => !tried.has(one.url) && this.#parts.fleet.mayTake(one))
+    if (!next) return undefined
+    if (this.#parts.fleet.takeRetry(this.pool.name)) return next
+    this.#parts.count('retry budget used up')
+    return undefined
+  }
+
+  /** First token measured from this attempt's start, not from arrival: what the instance itself took. */
+  #ownTtftMs(outcome: Outcome): number | undefined {
+    if (!Number.isNaN(this.#firstTokenMs)) return this.#firstTokenMs - this.#startedMs
+    return outcome.ttftMs === undefined ? undefined : outcome.ttftMs - (this.#startedMs - this.input.arrivedMs)
+  }
+}
+
+function endingOf(outcome: Outcome, ttftMs: number | undefined): Ending {
+  switch (outcome.kind) {
+    case 'completed':
+      return {
+        kind: 'answered',
+        ...(ttftMs === undefined ? {} : { ttftMs }),
+        ...(outcome.tpotMs === undefined ? {} : { tpotMs: outcome.tpotMs }),
+      }
+    case 'client gone':
+      return { kind: 'left' }
+    case 'timed out':
+      return { kind: 'failed', failure: 'timed out' }
+    case 'instance error':
+      return { kind: 'failed', failure: failureOf(outcome), ...(outcome.status === undefined ? {} : { status: outcome.status }) }
+  }
+}
+
+/** The failure behind an outcome's words (see `Outcome.error`). An engine that died tells so in an event under status 200. */
+function failureOf(outcome: Outcome): FailureKind {
+  const error = outcome.error ?? ''
+  if (/^(connect|reset|stalled|aborted)/.test(error)) return /^\w+/.exec(error)?.[0] as FailureKind
+  if (outcome.status === 429 || (outcome.status === 503 && error.startsWith('full'))) return 'full'
+  return outcome.status !== undefined && outcome.status >= 400 ? 'status' : 'reset'
+}
