@@ -1,0 +1,75 @@
+import type { Clock } from './clock.ts'
+import type { Fleet } from './fleet/fleet.ts'
+import type { Intent, Log } from './log/rows.ts'
+import type { LiveRouter } from './router-place.ts'
+import type { Reading, Telemetry } from './telemetry/telemetry.ts'
+
+/** What moves by time alone: the fleet's clockwork, hung calls, and the rows that show the fleet as it is now. */
+export interface BeatParts {
+  readonly fleet: Fleet
+  readonly router: LiveRouter
+  readonly log: Log
+  readonly telemetry: Pick<Telemetry, 'observe'>
+  readonly clock: Clock
+  readonly facts: {
+    readonly pid: number
+    readonly version: string
+    readonly pools: readonly { readonly name: string; readonly policy: string; readonly models: readonly string[] }[]
+  }
+}
+
+/** Health and slow start move at this pace; a tenth of the shortest ejection. */
+const TICK_MS = 100
+/** Fleet and Overview are at most this old, plus the log's 100 ms. */
+const SHOW_MS = 1_000
+
+/** Starts the beat; the function returned stops it. */
+export function startBeat(parts: BeatParts): () => void {
+  const { fleet, router, clock } = parts
+  const startedUnixMs = clock.nowUnixMs()
+  const tick = setInterval(() => fleet.tick(clock.nowMs()), TICK_MS)
+  const show = (): void => {
+    router.abortStalled(clock.nowMs())
+    append(parts, startedUnixMs)
+  }
+  show()
+  const shown = setInterval(show, SHOW_MS)
+  parts.telemetry.observe(() => readings(parts))
+  return () => {
+    clearInterval(tick)
+    clearInterval(shown)
+  }
+}
+
+function append({ fleet, router, log, clock, facts }: BeatParts, startedUnixMs: number): void {
+  const rows = fleet.rows(clock.nowMs())
+  const seenUnixMs = clock.nowUnixMs()
+  log.append({
+    kind: 'now',
+    seenUnixMs,
+    router: { pid: facts.pid, startedUnixMs, ready: router.ready(), version: facts.version, pools: facts.pools },
+    fleet: rows,
+  })
+  for (const { instance, waiting, running, kvUsageRatio, inFlight, foreignInFlight, state } of rows)
+    log.append({ kind: 'scrape', instance, takenUnixMs: seenUnixMs, waiting, running, kvUsageRatio, inFlight, foreignInFlight, state })
+}
+
+function* readings({ fleet, log, clock }: BeatParts): Iterable<Reading> {
+  for (const { instance, inFlight } of fleet.rows(clock.nowMs()))
+    yield { name: 'inFlight', value: inFlight, pool: instance.pool, instance: instance.name }
+  const { queuedRows, droppedRows, writtenRows } = log.stats()
+  yield { name: 'logQueue', value: queuedRows }
+  yield { name: 'logDropped', value: droppedRows }
+  yield { name: 'logWritten', value: writtenRows }
+}
+
+/** Obeys an intent; the answer is shown beside it. Throws in words when it cannot be obeyed. */
+export function obeyIntent(fleet: Pick<Fleet, 'drain' | 'undrain' | 'instance'>, intent: Intent): string {
+  const { kind } = intent
+  if (kind !== 'drain' && kind !== 'undrain') throw new Error(`this router does not know the intent ${JSON.stringify(kind)}`)
+  const { pool, instance } = (intent.subject ?? {}) as { pool?: unknown; instance?: unknown }
+  if (typeof pool !== 'string' || typeof instance !== 'string') throw new Error('the intent names no pool and instance')
+  if (!fleet.instance(pool, instance)) throw new Error(`there is no instance ${instance} in pool ${pool}`)
+  const changed = kind === 'drain' ? fleet.drain(pool, instance) : fleet.undrain(pool, instance)
+  return changed ? `${instance} ${kind === 'drain' ? 'takes no new calls' : 'takes calls again'}` : `${instance} was so already`
+}
