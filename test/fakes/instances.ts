@@ -1,0 +1,84 @@
+import type { Call } from '../../plugin/call/call.ts'
+import type { InstanceView } from '../../plugin/fleet/instance.ts'
+import { type CandidateInput, createWorkbench } from '../../plugin/placement/candidates.ts'
+import type { Candidates, Distribution } from '../../plugin/placement/policy.ts'
+
+/** What a test says of one instance; the rest is idle and unknown. */
+export interface Sketch {
+  readonly name?: string
+  readonly inFlight?: number
+  readonly prefillTokensPending?: number
+  readonly promptTokens?: number
+  readonly speed?: number
+  readonly weight?: number
+  readonly waiting?: number
+  readonly kv?: number
+  readonly adapters?: readonly string[]
+}
+
+export function sketchInstance(sketch: Sketch, slot: number): InstanceView {
+  return {
+    slot,
+    name: sketch.name ?? `i${slot}`,
+    pool: 'pool',
+    url: `http://10.0.0.${slot + 1}:8000`,
+    state: 'healthy',
+    speed: sketch.speed ?? 1,
+    weight: sketch.weight ?? 1,
+    slowStartRatio: 1,
+    ledger: {
+      inFlight: sketch.inFlight ?? 0,
+      prefillTokensPending: sketch.prefillTokensPending ?? 0,
+      promptTokens: sketch.promptTokens ?? 0,
+      outputTokensLeft: 0,
+      outputTokensDone: 0,
+      placed: 0,
+    },
+    scrape: {
+      ageMs: () => 10,
+      waiting: sketch.waiting ?? Number.NaN,
+      running: Number.NaN,
+      kvUsageRatio: sketch.kv ?? Number.NaN,
+      kvBlocks: Number.NaN,
+      kvBlockTokens: Number.NaN,
+      prefixHitRatio: Number.NaN,
+      foreignInFlight: Number.NaN,
+      adapters: new Set(sketch.adapters ?? []),
+    },
+  }
+}
+
+export function sketchCall(change: Partial<Call> = {}): Call {
+  return {
+    callId: 1,
+    arrivedUnixMs: 1_800_000_000_000,
+    api: 'openai-chat',
+    model: 'm',
+    stream: true,
+    promptBytes: 400,
+    request: { answers: 1, stops: 0, tools: 0, turns: 1, responseFormat: 'text', wantsStreamUsage: false, systemHash: 0 },
+    caller: { application: 'app', tenant: 'app', priority: 0 },
+    prefixBlocks: new BigUint64Array(0),
+    textFeatures: new Uint32Array(0),
+    ...change,
+  } as Call
+}
+
+/** Candidates and room for a distribution over them, rows filled as the router fills them. */
+export function sketchCandidates(
+  sketches: readonly Sketch[],
+  change: Partial<CandidateInput> = {},
+): { candidates: Candidates; out: Distribution; call: Call } {
+  const workbench = createWorkbench()
+  const call = change.call ?? sketchCall()
+  const candidates = workbench.fill({
+    call,
+    facts: { promptTokens: 100, predictedOutputTokens: 50 },
+    instances: sketches.map(sketchInstance),
+    count: sketches.length,
+    matchedBlocks: [],
+    nowMs: 0,
+    ...change,
+  })
+  return { candidates, out: workbench.out, call }
+}
