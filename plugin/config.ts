@@ -73,7 +73,8 @@ export function parseConfig(parts: ConfigParts): Config {
   const raw = 'text' in parts.input ? parseYaml(path, parts.input.text) : parts.input.value
   const result = fileSchema.safeParse(raw ?? {})
   const problems: Problem[] = result.success ? [] : result.error.issues.flatMap((issue) => problemsOf(issue, raw))
-  if (!result.success) throw new ConfigError(path, problems)
+  problems.push(...policyProblems(raw, parts.policyNames))
+  if (!result.success) throw new ConfigError(path, [...problems, ...missingSecrets(raw, parts.env)])
   const secrets = createSecretReader({ base: dirname(path), env: parts.env, problems })
   const config = resolveConfig({ parsed: result.data, parts, secrets, problems })
   if (problems.length > 0) throw new ConfigError(path, problems)
@@ -88,6 +89,31 @@ export function readConfigFile(path: string): string | undefined {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined
     throw new ConfigError(path, [{ key: '', got: String(cause), remedy: 'make the file readable for this user' }])
   }
+}
+
+/** Policies that do not exist; looked for in the raw text, so that they are told even where the form is wrong elsewhere. */
+function policyProblems(raw: unknown, policyNames: readonly string[]): Problem[] {
+  const pools = (raw as { pools?: unknown } | undefined)?.pools
+  if (!Array.isArray(pools)) return []
+  return pools.flatMap((pool: Record<string, unknown> | null, i) =>
+    ['policy', 'fallbackPolicy'].flatMap((key) => {
+      const name = pool?.[key]
+      if (typeof name !== 'string' || policyNames.includes(name)) return []
+      return [{ key: `pools.${i}.${key}`, got: JSON.stringify(name), remedy: `allowed are ${policyNames.join(', ')}` }]
+    }),
+  )
+}
+
+/** `{env: NAME}` anywhere in the raw text whose variable is not set; told beside mistakes of form, which hide the usual look-up. */
+function missingSecrets(raw: unknown, env: ConfigParts['env'], key = ''): Problem[] {
+  if (typeof raw !== 'object' || raw === null) return []
+  return Object.entries(raw).flatMap(([step, value]) => {
+    const at = key ? `${key}.${step}` : step
+    const name = (value as { env?: unknown } | null)?.env
+    if (/^(apiKey|key)$/.test(step) && typeof name === 'string' && !env[name])
+      return [{ key: `${at}.env`, got: JSON.stringify(name), remedy: `set the environment variable ${name}` }]
+    return missingSecrets(value, env, at)
+  })
 }
 
 /** The process's environment, for `parseConfig`; nothing else reads it. */
@@ -121,7 +147,7 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
       got: 'none',
       remedy: `${openai.listen.host} can be reached from outside: add a key per application, or listen on 127.0.0.1`,
     })
-  const pools = parsed.pools.map((one, i) => resolvePool({ one, i, parts, secrets, problems }))
+  const pools = parsed.pools.map((one, i) => resolvePool({ one, i, parts, secrets }))
   for (const [i, one] of pools.entries())
     for (const model of [...one.models, ...Object.keys(one.aliases)])
       if (pools.slice(0, i).some((other) => other.models.includes(model) || model in other.aliases))
@@ -140,11 +166,8 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
   }
 }
 
-function resolvePool(given: { one: ParsedPool; i: number; parts: ConfigParts; secrets: SecretReader; problems: Problem[] }): PoolConfig {
-  const { one, i, parts, secrets, problems } = given
-  for (const key of ['policy', 'fallbackPolicy'] as const)
-    if (!parts.policyNames.includes(one[key]))
-      problems.push({ key: `pools.${i}.${key}`, got: JSON.stringify(one[key]), remedy: `allowed are ${parts.policyNames.join(', ')}` })
+function resolvePool(given: { one: ParsedPool; i: number; parts: ConfigParts; secrets: SecretReader }): PoolConfig {
+  const { one, i, parts, secrets } = given
   const { apiKey: dnsKey, ...dns } = one.dns ?? { apiKey: undefined }
   const dnsSecret = secrets(dnsKey, `pools.${i}.dns.apiKey`)
   const base = dirname(parts.input.path)

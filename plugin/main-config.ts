@@ -1,0 +1,14 @@
+import { resolve } from 'node:path'
+import { type Config, type ConfigParts, environment, parseConfig, readConfigFile } from './config.ts'
+import { POLICY_NAMES } from './placement/policies.ts'
+
+/** Parses what the supervisor read, in any process. Throws ConfigError with every problem. */
+export function configOf(input: ConfigParts['input']): Config {
+  return parseConfig({ input, env: environment(), policyNames: POLICY_NAMES })
+}
+
+/** The configuration file as read, or undefined where there is none. */
+export function readInput(path: string): ConfigParts['input'] | undefined {
+  const text = readConfigFile(path)
+  return text === undefined ? undefined : { path: resolve(path), text }
+}

@@ -1,0 +1,111 @@
+import { existsSync, mkdirSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { systemClock } from './clock.ts'
+import type { Config, ConfigParts } from './config.ts'
+import { lockDirectory } from './log/lock.ts'
+import { type Role, type StartMessage, Unusable } from './main-child.ts'
+import { configOf, readInput } from './main-config.ts'
+import { EMBEDDED_INSTANCES, embeddedConfig } from './main-embedded.ts'
+import { createSupervisor, type Supervisor } from './main-supervisor.ts'
+import { VERSION } from './main-version.ts'
+
+export interface StartOptions {
+  readonly config: string
+  readonly demo: boolean
+  readonly timeFactor: number
+}
+
+/** `phasewise start`: supervises the other processes until a signal ends it. */
+export async function runStart(options: StartOptions): Promise<void> {
+  const file = readInput(options.config)
+  if (!file && options.config !== 'phasewise.yaml')
+    throw new Unusable(`${options.config} is not there; write it, or leave --config out for the embedded default`)
+  const settings = configOf(file ?? embeddedConfig(EMBEDDED_INSTANCES.map(() => 'http://127.0.0.1:1')))
+  mkdirSync(settings.dataDir, { recursive: true })
+  const lock = lockDirectory({ dataDir: settings.dataDir, holder: { pid: process.pid, sinceUnixMs: systemClock.nowUnixMs() } })
+  let unusable = (_text: string): void => undefined
+  const failed = new Promise<never>((_, reject) => {
+    unusable = (text) => reject(new Unusable(text))
+  })
+  failed.catch(() => undefined)
+  const supervisor = createSupervisor({ print: (line) => console.log(line), onUnusable: (_role, text) => unusable(text) })
+  const signal = new Promise<string>((done) => {
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => done(name))
+  })
+  try {
+    const began = startAll({ supervisor, file, settings, options })
+    const ended = await Promise.race([signal, failed, began.then(() => signal)])
+    console.log(`\nphasewise: ${ended}, draining`)
+  } finally {
+    await supervisor.stop()
+    lock.release()
+  }
+  console.log('phasewise: ended')
+}
+
+interface Starting {
+  readonly supervisor: Supervisor
+  readonly file: ConfigParts['input'] | undefined
+  readonly settings: Config
+  readonly options: StartOptions
+}
+
+async function startAll({ supervisor, file, settings, options }: Starting): Promise<void> {
+  let input = file
+  let ports: readonly number[] = EMBEDDED_INSTANCES.map(() => 0)
+  const proxyUrl = addressOf(settings.gateways.openai.listen)
+  const message = (): StartMessage => ({
+    type: 'start',
+    input: input ?? embeddedConfig([]),
+    crashes: supervisor.crashes,
+    virtual: { timeFactor: options.timeFactor, ports, proxyUrl: proxyUrl ?? '' },
+  })
+  const begin = (role: Role): Promise<Readonly<Record<string, string>>> => supervisor.start(role, message)
+  console.log(
+    `Phasewise ${VERSION}: ${file ? `configuration ${settings.source}` : 'no phasewise.yaml here, so the embedded default: four virtual instances'}`,
+  )
+  if (!file) {
+    const { urls = '' } = await begin('fleet')
+    const list = urls.split(' ')
+    ports = list.map((one) => Number(new URL(one).port))
+    input = embeddedConfig(list)
+  }
+  const router = await begin('router')
+  const admin = settings.admin.listen ? await begin('admin') : {}
+  printWelcome({ router, admin, settings, embedded: !file, demo: options.demo })
+  if (!file && options.demo && router.proxy) await begin('demo')
+}
+
+function printWelcome(parts: {
+  readonly router: Readonly<Record<string, string>>
+  readonly admin: Readonly<Record<string, string>>
+  readonly settings: Config
+  readonly embedded: boolean
+  readonly demo: boolean
+}): void {
+  const { router, admin, settings } = parts
+  const model = settings.pools[0]?.models[0] ?? 'model'
+  const lines = [
+    admin.url
+      ? `  admin    ${admin.url}${admin.signIn ?? ''}${admin.signIn ? '   (opens once: it lets you set the password)' : ''}`
+      : '  admin    off',
+    router.proxy ? `  proxy    ${router.proxy}/v1   (health: ${router.proxy}/health)` : '  proxy    off',
+    router.metrics ? `  metrics  ${router.metrics}` : '  metrics  off',
+    `  data     ${settings.dataDir}`,
+    router.proxy
+      ? `  try      curl ${router.proxy}/v1/chat/completions -H 'content-type: application/json' -d '{"model":"${model}","messages":[{"role":"user","content":"Translate to German: good morning"}]}'`
+      : '',
+    parts.embedded
+      ? `  yours    write phasewise.yaml with your instances (README), then start again; check it with: npm run phasewise -- doctor`
+      : '',
+    `  end      Ctrl-C${parts.embedded && parts.demo ? '   (demo traffic is on; npm start -- --no-demo leaves it off)' : ''}`,
+  ]
+  console.log(lines.filter((line) => line !== '').join('\n'))
+  console.log('first calls:')
+}
+
+const addressOf = (listen: { readonly host: string; readonly port: number } | undefined): string | undefined =>
+  listen && `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`
+
+/** The file the current folder would be started with, for messages. */
+export const hasConfig = (path: string): boolean => existsSync(resolve(path))

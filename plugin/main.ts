@@ -1,0 +1,97 @@
+#!/usr/bin/env node
+import { Command, InvalidArgumentError } from 'commander'
+import type { Role } from './main-child.ts'
+import { VERSION } from './main-version.ts'
+
+/** The command line, and the only file that knows every part. Parts are imported when their command runs, so that each process holds only its own. */
+const program = new Command('phasewise')
+  .description('Workload-aware placement for LLM gateways: decides which instance serves each call, measures it, learns from it.')
+  .version(VERSION)
+  .showHelpAfterError()
+
+const number =
+  (least: number) =>
+  (text: string): number => {
+    const value = Number(text)
+    if (!(value >= least)) throw new InvalidArgumentError(`needs a number, ${least} or more.`)
+    return value
+  }
+
+program
+  .command('start', { isDefault: true })
+  .description('run router and admin; without a phasewise.yaml also a virtual fleet with demo traffic')
+  .option('-c, --config <file>', 'configuration', 'phasewise.yaml')
+  .option('--no-demo', 'no demo traffic on the virtual fleet')
+  .option('--time-factor <factor>', 'virtual fleet: this many times faster than real', number(0.01), 1)
+  .action(async (options: { config: string; demo: boolean; timeFactor: number }) => {
+    const { runStart } = await import('./main-start.ts')
+    await runStart(options)
+  })
+
+program
+  .command('doctor')
+  .description('check configuration, ports, instances, metrics and database; exit code 1 when something would not work')
+  .option('-c, --config <file>', 'configuration', 'phasewise.yaml')
+  .option('--json', 'for machines')
+  .action(async (options: { config: string; json?: true }) => {
+    const { runDoctor } = await import('./main-doctor.ts')
+    process.exitCode = await runDoctor(options)
+  })
+
+program
+  .command('replay')
+  .description("send a trace's calls to a URL at the trace's own times, and print what they met")
+  .requiredOption('--trace <file>', 'Azure CSV, Mooncake JSONL or our own JSONL')
+  .requiredOption('--url <url>', 'an OpenAI-compatible base address, e.g. http://127.0.0.1:8400/v1')
+  .option('--speed <factor>', "times the trace's own pace", number(0.001), 1)
+  .option('--calls <n>', 'at most this many calls', number(1))
+  .option('--seconds <s>', 'only calls of the first seconds of the trace', number(0.001))
+  .option('--model <name>', 'model to ask for; the first of /v1/models by default')
+  .option('--json', 'for machines')
+  .action(async (options) => {
+    const { runReplay } = await import('./main-replay.ts')
+    process.exitCode = await runReplay(options)
+  })
+
+program
+  .command('virtual-instance')
+  .description('run one virtual instance: a simulated engine behind an OpenAI server')
+  .option('--host <address>', 'address to listen on', '127.0.0.1')
+  .option('--port <port>', 'port; 0 is any', number(0), 0)
+  .option('--profile <name>', 'engine profile', 'a100-llama-2-7b')
+  .option('--model <name>', 'model name it serves', 'llama-2-7b')
+  .option('--time-factor <factor>', 'this many times faster than real', number(0.01), 1)
+  .action(async (options) => {
+    const { runVirtualInstance } = await import('./main-virtual.ts')
+    await runVirtualInstance(options)
+  })
+
+program
+  .command('sign-in-link')
+  .description('print a fresh one-time sign-in link for the admin, e.g. after a lost password')
+  .option('-c, --config <file>', 'configuration', 'phasewise.yaml')
+  .action(async (options: { config: string }) => {
+    const { runSignInLink } = await import('./main-admin.ts')
+    await runSignInLink(options)
+  })
+
+program.command('role <role>', { hidden: true }).action(async (role: Role) => {
+  const roles: Readonly<Record<Role, () => Promise<void>>> = {
+    router: async () => (await import('./main-router.ts')).runRouterRole(),
+    admin: async () => (await import('./main-admin.ts')).runAdminRole(),
+    fleet: async () => (await import('./main-virtual.ts')).runFleetRole(),
+    demo: async () => (await import('./main-virtual.ts')).runDemoRole(),
+  }
+  await roles[role]()
+})
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  console.error(
+    error instanceof Error && ['ConfigError', 'Unusable', 'DirectoryHeld', 'MigrationRefused', 'TraceError'].includes(error.name)
+      ? error.message
+      : error,
+  )
+  process.exitCode = 1
+}

@@ -1,0 +1,104 @@
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { type Config, ConfigError, parseConfig, parseInstancesFile } from '../../plugin/config.ts'
+import { POLICY_NAMES } from '../../plugin/placement/policies.ts'
+
+function parse(text: string, env: Record<string, string> = {}): Config {
+  return parseConfig({ input: { path: '/etc/phasewise/phasewise.yaml', text }, env, policyNames: POLICY_NAMES })
+}
+
+function problemsOf(text: string, env: Record<string, string> = {}): string[] {
+  try {
+    parse(text, env)
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems.map(({ key, got }) => `${key} ${got}`)
+    throw error
+  }
+  return []
+}
+
+const POOL = 'pools: [{name: m, instances: [{url: "http://h:1"}]}]'
+
+test('a pool and one address are enough; the rest has defaults on loopback', () => {
+  const config = parse(POOL)
+  expect(config.pools[0]).toMatchObject({ models: ['m'], policy: 'least-request-speed', exploration: 0.01, requestUsage: true })
+  expect(config.pools[0]?.instances[0]).toMatchObject({ name: 'h:1', url: 'http://h:1', weight: 1, speed: 1 })
+  expect(config.gateways.openai.listen).toEqual({ host: '127.0.0.1', port: 8400 })
+  expect([
+    config.admin.listen?.port,
+    config.telemetry.metrics?.port,
+    config.gateways.placements.listen?.port,
+    config.gateways.envoy.listen?.port,
+  ]).toEqual([8401, 8402, 8403, 8404])
+  expect(Object.isFrozen(config.pools[0]?.instances[0])).toBe(true)
+})
+
+test('every mistake is told at once, of form and of meaning, with its key', () => {
+  const problems = problemsOf(`
+dataDri: x
+gateways: {openai: {listen: "0.0.0.0:99999"}}
+pools:
+- name: a b
+  policy: fastest
+  instances: [{url: "ftp://x"}, {url: "http://h:1", weight: 0, apiKey: {env: NOT_SET}}]
+`)
+  expect(problems.sort()).toEqual(
+    [
+      'dataDri a key that does not exist',
+      'gateways.openai.listen "0.0.0.0:99999"',
+      'pools.0.name "a b"',
+      'pools.0.policy "fastest"',
+      'pools.0.instances.0.url "ftp://x"',
+      'pools.0.instances.1.weight 0',
+      'pools.0.instances.1.apiKey.env "NOT_SET"',
+    ].sort(),
+  )
+})
+
+test('a secret written into the file is refused and not repeated', () => {
+  const text = 'pools: [{name: m, instances: [{url: "http://h:1", apiKey: sk-very-secret}]}]'
+  expect(problemsOf(text)).toEqual(['pools.0.instances.0.apiKey (hidden)'])
+  expect(() => parse(text)).not.toThrow(/sk-very-secret/)
+})
+
+test('keys come from the environment or from a file', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'phasewise-'))
+  writeFileSync(join(folder, 'key'), 'from-file\n')
+  const text = 'pools: [{name: m, instances: [{url: "http://h:1", apiKey: {env: A}}, {url: "http://h:2", apiKey: {file: key}}]}]'
+  const config = parseConfig({ input: { path: join(folder, 'phasewise.yaml'), text }, env: { A: 'from-env' }, policyNames: POLICY_NAMES })
+  expect(config.pools[0]?.instances.map((one) => one.apiKey)).toEqual(['from-env', 'from-file'])
+})
+
+test('a proxy that others can reach needs caller keys', () => {
+  expect(problemsOf(`gateways: {openai: {listen: "0.0.0.0:8400"}}\n${POOL}`)).toEqual(['gateways.openai.callerKeys none'])
+  const keyed = `gateways: {openai: {listen: "0.0.0.0:8400", callerKeys: [{application: bot, key: {env: K}}]}}\n${POOL}`
+  expect(parse(keyed, { K: 'k' }).gateways.openai.callerKeys).toEqual([{ application: 'bot', key: 'k' }])
+})
+
+test('a model name belongs to one pool, an instance name to one instance', () => {
+  expect(
+    problemsOf(
+      'pools: [{name: a, models: [m], instances: [{url: "http://h:1"}]}, {name: b, aliases: {m: x}, instances: [{url: "http://h:2"}]}]',
+    ),
+  ).toEqual(['pools.1.models "m"'])
+  expect(problemsOf('pools: [{name: a, instances: [{url: "http://h:1"}, {url: "http://h:1"}]}]')).toHaveLength(1)
+})
+
+test('text that is no YAML, and an empty file, are told in words', () => {
+  expect(problemsOf('pools: [')).toEqual([' text that is not YAML'])
+  expect(problemsOf('')).toEqual(['pools nothing'])
+})
+
+test('a watched file of instances is judged by the same rules', () => {
+  expect(parseInstancesFile({ path: 'i.yaml', text: '- url: http://h:1/v1/', env: {} })).toMatchObject([{ name: 'h:1', url: 'http://h:1' }])
+  expect(() => parseInstancesFile({ path: 'i.yaml', text: '- uri: http://h:1', env: {} })).toThrow(ConfigError)
+})
+
+test('listen takes a port, an address, IPv6 in brackets, or off', () => {
+  const at = (value: string) => parse(`admin: {listen: ${value}}\n${POOL}`).admin.listen
+  expect(at('9000')).toEqual({ host: '127.0.0.1', port: 9000 })
+  expect(at('"[::1]:9000"')).toEqual({ host: '::1', port: 9000 })
+  expect(at('"off"')).toBeUndefined()
+})
