@@ -113,7 +113,7 @@ export class Ledger implements LedgerView {
 
   /** The first token came: the prompt is prefilled. False where that was known, or the dispatch ended (a late chunk). */
   firstToken(dispatch: Dispatch, nowMs: number): boolean {
-    if (!dispatch.open || dispatch.firstTokenMs === dispatch.firstTokenMs) return false
+    if (!dispatch.open || !Number.isNaN(dispatch.firstTokenMs)) return false
     const own = this.#own(dispatch)
     own.firstTokenMs = nowMs
     own.lastSignMs = nowMs
@@ -131,7 +131,7 @@ export class Ledger implements LedgerView {
     this.#lastSignMs = nowMs
     const produced = Math.floor(outputTokens)
     if (!(produced > own.outputTokens)) return
-    if (own.predictedOutputTokens === own.predictedOutputTokens) {
+    if (!Number.isNaN(own.predictedOutputTokens)) {
       this.#outputTokensLeft += leftOf(own.predictedOutputTokens, produced) - leftOf(own.predictedOutputTokens, own.outputTokens)
     }
     this.#outputTokensDone += produced - own.outputTokens
@@ -145,8 +145,8 @@ export class Ledger implements LedgerView {
     own.open = false
     this.#promptTokens -= own.promptTokens
     this.#outputTokensDone -= own.outputTokens
-    if (own.firstTokenMs !== own.firstTokenMs) this.#prefillTokensPending -= own.uncachedPromptTokens
-    if (own.predictedOutputTokens === own.predictedOutputTokens) {
+    if (Number.isNaN(own.firstTokenMs)) this.#prefillTokensPending -= own.uncachedPromptTokens
+    if (!Number.isNaN(own.predictedOutputTokens)) {
       this.#outputTokensLeft -= leftOf(own.predictedOutputTokens, own.outputTokens)
     } else this.#unpredicted--
   }

@@ -80,8 +80,8 @@ export const FLEET_DEFAULTS: FleetOptions = {
     // Chosen: far above any step of the profiles in use (33 ms), below the patience of a caller.
     firstTokenFloorMs: 10_000,
     chunkFloorMs: 5_000,
-    // Chosen: an order of magnitude over the recent mean; counters that move excuse any slowness anyway.
-    patienceFactor: 10,
+    // Chosen: five times the recent mean; counters that move excuse any slowness anyway.
+    patienceFactor: 5,
     blindFactor: 3,
     // Three times the slowest profile in use, V100 with Llama-2-7B (0.32 ms).
     prefillMsPerToken: 1,
