@@ -1,13 +1,30 @@
 import { defineConfig } from 'vitest/config'
 
+/** Tests that start real processes or a browser: two at once would fight over two cores and over each other's timing. */
+const HEAVY = ['test/e2e/**/*.test.ts', 'test/browser/**/*.test.ts']
+
 export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,
-    include: ['test/**/*.test.ts'],
     pool: 'forks',
-    maxWorkers: 2,
-    testTimeout: 30_000,
     hookTimeout: 60_000,
     reporters: process.env.CI ? ['default', './test/closing-line.ts'] : ['default'],
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'rooms',
+          include: ['test/**/*.test.ts'],
+          exclude: HEAVY,
+          maxWorkers: 2,
+          testTimeout: 30_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: { name: 'processes', include: HEAVY, maxWorkers: 1, testTimeout: 120_000, sequence: { groupOrder: 1 } },
+      },
+    ],
   },
 })
