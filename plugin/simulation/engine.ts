@@ -31,6 +31,8 @@ export interface Emission {
   /** It is the call's first token. */
   readonly first: boolean
   readonly finished: boolean
+  /** Prompt tokens that came from the prefix cache when the call was admitted. */
+  readonly cachedTokens: number
 }
 
 export interface StepResult {
@@ -126,11 +128,6 @@ export class Engine {
     return true
   }
 
-  /** Prompt tokens of a call now in the engine that came from the prefix cache; undefined when it is not in the engine. */
-  cachedTokens(id: number): number | undefined {
-    return this.#sequences.get(id)?.cachedTokens
-  }
-
   /** Computes one step: schedules, takes the time by the step law, emits. */
   step(): StepResult {
     const state = this.#state
@@ -171,7 +168,7 @@ export class Engine {
         const first = sequence.emittedTokens === 1
         if (first) counters.promptTokens += sequence.promptTokens
         const finished = sequence.emittedTokens === sequence.outputTokens
-        emitted.push({ id: sequence.id, tokens: 1, first, finished })
+        emitted.push({ id: sequence.id, tokens: 1, first, finished, cachedTokens: sequence.cachedTokens })
         if (finished) {
           this.#sequences.delete(sequence.id)
           free(this.#state, sequence)

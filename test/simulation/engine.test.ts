@@ -54,8 +54,8 @@ describe('the engine', () => {
     const engine = createEngine({ profile: A100, budgetTokens: 512 })
     engine.submit({ id: 1, promptTokens: 1000, outputTokens: 2 })
     expect(engine.step().emitted).toEqual([])
-    expect(engine.step().emitted).toEqual([{ id: 1, tokens: 1, first: true, finished: false }])
-    expect(engine.step().emitted).toEqual([{ id: 1, tokens: 1, first: false, finished: true }])
+    expect(engine.step().emitted).toEqual([{ id: 1, tokens: 1, first: true, finished: false, cachedTokens: 0 }])
+    expect(engine.step().emitted).toEqual([{ id: 1, tokens: 1, first: false, finished: true, cachedTokens: 0 }])
     expect(engine.step()).toEqual({ durationMs: 0, emitted: [], preempted: [] })
   })
 
