@@ -56,11 +56,16 @@ export function readMigrations(name: DatabaseName, folder: string = migrationsFo
  * write lock before it looks, so that of two processes that start at once one migrates and the other finds it done. Gives the version.
  * Throws MigrationRefused when the database is newer, or was made by a migration that has been edited since.
  */
-export function migrate(parts: { readonly path: string; readonly migrations: readonly Migration[]; readonly nowUnixMs: number }): number {
-  const { path, migrations, nowUnixMs } = parts
-  const database = new Database(path, { timeout: LOCK_WAIT_MS })
+export function migrate(parts: {
+  readonly path: string
+  readonly migrations: readonly Migration[]
+  readonly nowUnixMs: number
+  readonly lockWaitMs?: number
+}): number {
+  const { path, migrations, nowUnixMs, lockWaitMs = LOCK_WAIT_MS } = parts
+  const database = new Database(path, { timeout: lockWaitMs })
   try {
-    prepareFile(database)
+    prepareFile(database, lockWaitMs)
     database
       .transaction(() => {
         database.exec(`CREATE TABLE IF NOT EXISTS migration (
@@ -92,7 +97,7 @@ export function migrationsFolder(): string {
 }
 
 /** What only an empty file takes (pages that can be given back), and WAL, which stays with the file. */
-function prepareFile(database: Database.Database): void {
+function prepareFile(database: Database.Database, lockWaitMs: number): void {
   if (database.pragma('journal_mode', { simple: true }) === 'wal') return
   database.pragma('auto_vacuum = INCREMENTAL')
   // SQLite refuses this switch at once, without its usual wait, while another process is making the same one.
@@ -103,7 +108,7 @@ function prepareFile(database: Database.Database): void {
       return
     } catch (error) {
       const busy = error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')
-      if (!busy || waitedMs >= LOCK_WAIT_MS) throw error
+      if (!busy || waitedMs >= lockWaitMs) throw error
       Atomics.wait(pause, 0, 0, RETRY_PAUSE_MS)
     }
   }

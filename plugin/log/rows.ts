@@ -133,6 +133,10 @@ export interface LogStats {
   readonly queuedRows: number
   readonly droppedRows: number
   readonly writtenRows: number
+  /** Rows that cannot be stored as they are (a doubled call id, a value of the wrong kind): left out alone, the others are written. */
+  readonly rejectedRows: number
+  /** Times the log thread died and was started again. */
+  readonly threadRestarts: number
   /** The last write error in words, undefined while writing works. */
   readonly error?: string
 }

@@ -1,0 +1,89 @@
+import type Database from 'better-sqlite3'
+import type { Retention } from './messages.ts'
+
+/** Keeps the log within its bounds, a little at a time. */
+export interface Keeper {
+  /** Deletes or gives back one small portion, in one short transaction; true when there is more to do. */
+  step(nowUnixMs: number): boolean
+}
+
+/** Rollups outlive their calls: a year and a month of them compare this month with the same one last year. About 250 bytes each. */
+export const ROLLUP_DAYS = 400
+
+/** Calls deleted at once: about 5 ms of the log thread, so that a batch hardly waits. */
+const CALLS_AT_ONCE = 250
+
+/** Scrapes or rollups deleted at once: smaller rows, the same few ms. */
+const SMALL_ROWS_AT_ONCE = 1_000
+
+/** Free pages given back to the file system at once: 1 MB. */
+const PAGES_AT_ONCE = 256
+
+/** Free pages stay in the file to be used again up to this part of it. */
+const FREE_PAGES_RATIO = 0.1
+
+const DAY_MS = 86_400_000
+
+/** A Keeper on the writer's connection: retention takes turns with batches and never competes with them for the lock. */
+export function createKeeper(parts: { readonly database: Database.Database; readonly retention: Retention }): Keeper {
+  const { database, retention } = parts
+  const dropCalls = createCallDropper(database)
+  const dropScrapes = createScrapeDropper(database)
+  const dropRollups = database.prepare(
+    `DELETE FROM rollup WHERE minute_unix_ms < ? AND minute_unix_ms <= (
+      SELECT max(minute_unix_ms) FROM (SELECT minute_unix_ms FROM rollup ORDER BY minute_unix_ms LIMIT ${SMALL_ROWS_AT_ONCE}))`,
+  )
+  const pages = (pragma: string): number => database.pragma(pragma, { simple: true }) as number
+  const pageBytes = pages('page_size')
+
+  const byAge = (nowUnixMs: number): boolean => {
+    const before = nowUnixMs - retention.days * DAY_MS
+    if (dropCalls(before) || dropScrapes(before)) return true
+    return dropRollups.run(nowUnixMs - ROLLUP_DAYS * DAY_MS).changes > 0
+  }
+  const bySize = (): boolean => {
+    const usedBytes = (pages('page_count') - pages('freelist_count')) * pageBytes
+    if (usedBytes <= retention.bytes) return false
+    // Scrapes go with the calls they explain; without any call left only they can make room.
+    const oldestUnixMs = database.prepare('SELECT arrived_unix_ms FROM call ORDER BY call_id LIMIT 1').pluck().get() as number | undefined
+    if (dropScrapes(oldestUnixMs ?? Number.POSITIVE_INFINITY)) return true
+    return dropCalls(Number.POSITIVE_INFINITY)
+  }
+  const giveBack = (): boolean => {
+    const [all, free] = [pages('page_count'), pages('freelist_count')]
+    if (free === 0 || (free <= all * FREE_PAGES_RATIO && all * pageBytes <= retention.bytes)) return false
+    database.pragma(`incremental_vacuum(${PAGES_AT_ONCE})`)
+    return pages('freelist_count') < free
+  }
+  return { step: (nowUnixMs) => byAge(nowUnixMs) || bySize() || giveBack() }
+}
+
+/** Deletes the oldest calls that arrived before a time, with their candidates and attempts; true when it deleted any. */
+function createCallDropper(database: Database.Database): (beforeUnixMs: number) => boolean {
+  const last = database
+    .prepare(
+      `SELECT max(call_id) FROM (SELECT call_id, arrived_unix_ms FROM call ORDER BY call_id LIMIT ${CALLS_AT_ONCE}) WHERE arrived_unix_ms < ?`,
+    )
+    .pluck()
+  const deletes = ['call', 'candidate', 'attempt'].map((table) => database.prepare(`DELETE FROM ${table} WHERE call_id <= ?`))
+  return database.transaction((beforeUnixMs: number) => {
+    const lastId = last.get(beforeUnixMs) as number | null
+    if (lastId === null) return false
+    for (const statement of deletes) statement.run(lastId)
+    return true
+  })
+}
+
+/** Deletes scrapes taken before a time, instance by instance along the key; true when it deleted any. */
+function createScrapeDropper(database: Database.Database): (beforeUnixMs: number) => boolean {
+  const instances = database.prepare('SELECT instance_id FROM instance').pluck()
+  const drop = database.prepare(
+    `DELETE FROM scrape WHERE instance_id = @instanceId AND taken_unix_ms IN (
+      SELECT taken_unix_ms FROM scrape WHERE instance_id = @instanceId AND taken_unix_ms < @before
+      ORDER BY taken_unix_ms LIMIT ${SMALL_ROWS_AT_ONCE})`,
+  )
+  return database.transaction((before: number) => {
+    for (const instanceId of instances.all()) if (drop.run({ instanceId, before }).changes > 0) return true
+    return false
+  })
+}
