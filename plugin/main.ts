@@ -66,15 +66,6 @@ program
     await runVirtualInstance(options)
   })
 
-program
-  .command('sign-in-link')
-  .description('print a fresh one-time sign-in link for the admin, e.g. after a lost password')
-  .option('-c, --config <file>', 'configuration', 'phasewise.yaml')
-  .action(async (options: { config: string }) => {
-    const { runSignInLink } = await import('./main-admin.ts')
-    await runSignInLink(options)
-  })
-
 program.command('role <role>', { hidden: true }).action(async (role: Role) => {
   const roles: Readonly<Record<Role, () => Promise<void>>> = {
     router: async () => (await import('./main-router.ts')).runRouterRole(),
