@@ -27,7 +27,11 @@ export async function runStart(options: StartOptions): Promise<void> {
     unusable = (text) => reject(new Unusable(text))
   })
   failed.catch(() => undefined)
-  const supervisor = createSupervisor({ print: (line) => console.log(line), onUnusable: (_role, text) => unusable(text) })
+  const supervisor = createSupervisor({
+    nowMs: systemClock.nowMs,
+    print: (line) => console.log(line),
+    onUnusable: (_role, text) => unusable(text),
+  })
   const signal = new Promise<string>((done) => {
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => done(name))
   })
