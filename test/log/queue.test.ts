@@ -43,6 +43,12 @@ test('of four scrapes a second one per instance is kept, also after the wall clo
   expect(queue.length).toBe(5)
 })
 
+test('scrapes handed over once a second are all kept, though the timer jitters', () => {
+  const queue = new RowQueue()
+  for (let i = 0; i < 10; i++) queue.append(scrapeRow(0, START_UNIX_MS + i * 1_000 + (i % 3) * 40))
+  expect(queue.length).toBe(10)
+})
+
 test('features cut from a larger, reused buffer are copied when they are appended', () => {
   const reused = new Float32Array(100_000).fill(1)
   const row = callRow(0)
