@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { systemClock } from './clock.ts'
 import type { Config, ConfigParts } from './config.ts'
 import { lockDirectory } from './log/lock.ts'
+import { migrateDataDirectory } from './log/migrate.ts'
 import { type Role, type StartMessage, Unusable } from './main-child.ts'
 import { configOf, readInput } from './main-config.ts'
 import { EMBEDDED_COUNT, embeddedConfig } from './main-embedded.ts'
@@ -22,6 +23,7 @@ export async function runStart(options: StartOptions): Promise<void> {
   const settings = configOf(file ?? embeddedConfig([]))
   mkdirSync(settings.dataDir, { recursive: true })
   const lock = lockDirectory({ dataDir: settings.dataDir, holder: { pid: process.pid, sinceUnixMs: systemClock.nowUnixMs() } })
+  migrateDataDirectory({ dataDir: settings.dataDir, nowUnixMs: systemClock.nowUnixMs() })
   let unusable = (_text: string): void => undefined
   const failed = new Promise<never>((_, reject) => {
     unusable = (text) => reject(new Unusable(text))

@@ -62,8 +62,8 @@ program
   .option('--model <name>', 'model name it serves', 'llama-2-7b')
   .option('--time-factor <factor>', 'this many times faster than real', number(0.01), 1)
   .action(async (options) => {
-    const { runVirtualInstance } = await import('./main-virtual.ts')
-    await runVirtualInstance(options)
+    const { runSingleInstance } = await import('./main-virtual.ts')
+    await runSingleInstance(options)
   })
 
 program.command('role <role>', { hidden: true }).action(async (role: Role) => {
