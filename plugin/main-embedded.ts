@@ -17,5 +17,8 @@ export function embeddedConfig(urls: readonly string[]): ConfigParts['input'] {
     speed: SPEEDS[profile] ?? 1,
     url: urls[i] ?? 'http://127.0.0.1:1',
   }))
-  return { path: 'embedded default', value: { pools: [{ name: VIRTUAL_MODEL, engine: 'virtual', instances }] } }
+  return {
+    path: 'embedded default',
+    value: { gateways: { openai: { debugHeaders: true } }, pools: [{ name: VIRTUAL_MODEL, engine: 'virtual', instances }] },
+  }
 }
