@@ -28,6 +28,13 @@ test.each([
   expect(small.names()).toEqual(['b', 'c', 'd'])
 })
 
+test('nobody listening ejects at once, however patient the configuration is with errors', () => {
+  const small = smallFleet(4, { ...FLEET_DEFAULTS, health: { ...FLEET_DEFAULTS.health, ejectAtPoints: 20 } })
+  small.call('a', failed('connect'))
+  for (let i = 0; i < 9; i++) small.call('b', failed('status', 500))
+  expect([small.at('a').state, small.at('b').state]).toEqual(['ejected', 'degraded'])
+})
+
 test('an answer between failures starts the row over', () => {
   const small = smallFleet(4)
   for (let i = 0; i < 6; i++) {
