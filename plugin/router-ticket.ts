@@ -177,6 +177,7 @@ function endingOf(outcome: Outcome, ttftMs: number | undefined): Ending {
 /** The failure behind an outcome's words (see `Outcome.error`). An engine that died tells so in an event under status 200. */
 function failureOf(outcome: Outcome): FailureKind {
   const error = outcome.error ?? ''
+  if (error === 'engine error') return 'engine'
   if (/^(connect|reset|stalled|aborted)/.test(error)) return /^\w+/.exec(error)?.[0] as FailureKind
   if (outcome.status === 429 || (outcome.status === 503 && error.startsWith('full'))) return 'full'
   return outcome.status !== undefined && outcome.status >= 400 ? 'status' : 'reset'
