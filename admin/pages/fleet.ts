@@ -42,11 +42,10 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
       const isDrained = since !== undefined
       return {
         ...instanceModel({
-          one: justDrained ? { ...one, state: 'draining' } : one,
+          one,
           now,
           total,
           calls: look.calls.get(one.instanceId) ?? 0,
-          running: look.state.running,
         }),
         pending: pending && `${pending.kind} asked by ${pending.askedBy}, waiting for the router`,
         drainedBy: since && `drained by ${since.by} since ${formatInstant(since.sinceUnixMs).text}`,
@@ -86,13 +85,7 @@ function subOf(fleet: readonly InstanceNow[], pools: number): string {
   return [`${pools} ${pools === 1 ? 'pool' : 'pools'}`, ...words].join(', ')
 }
 
-function instanceModel(parts: {
-  readonly one: InstanceNow
-  readonly now: number
-  readonly total: number
-  readonly calls: number
-  readonly running: boolean
-}): Model {
+function instanceModel(parts: { readonly one: InstanceNow; readonly now: number; readonly total: number; readonly calls: number }): Model {
   const { one, now, total, calls } = parts
   const scraped = known(one.scrapeAgeMs)
   return {
