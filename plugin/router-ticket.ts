@@ -150,8 +150,9 @@ export class LiveTicket implements Ticket {
     return undefined
   }
 
-  /** First token measured from this attempt's start, not from arrival: what the instance itself took. */
+  /** First token measured from this attempt's start, not from arrival: what the instance itself took. A whole answer tells nothing of it. */
   #ownTtftMs(outcome: Outcome): number | undefined {
+    if (!this.call.stream) return undefined
     if (!Number.isNaN(this.#firstTokenMs)) return this.#firstTokenMs - this.#startedMs
     return outcome.ttftMs === undefined ? undefined : outcome.ttftMs - (this.#startedMs - this.input.arrivedMs)
   }

@@ -186,6 +186,17 @@ test('the running mean predicts an application after five answers, cut ones left
   expect(calls()[0]?.decision.predictedOutputTokens).toBeUndefined()
 })
 
+test('a whole answer says nothing about the first token: expected TTFT comes from streams alone', async () => {
+  const { router, calls, clock } = createRouterBench({ instances: 1 })
+  for (const stream of [true, false, false]) {
+    const ticket = await router.place(sketchCall({ stream }), OPTIONS)
+    clock.advance(stream ? 20 : 5_000)
+    ticket.firstToken(clock.nowMs())
+    ticket.settle(outcome('completed', { outputTokens: 9 }))
+  }
+  expect(calls().at(-1)?.decision.predictedTtftMs).toBe(20)
+})
+
 test('same calls, seed and policy give the same placements (I6)', async () => {
   const names = async (): Promise<string[]> => {
     const { router } = createRouterBench({ pool: { policy: 'p2c', explorationRatio: 0.2 }, instances: 8 })
