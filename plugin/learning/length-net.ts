@@ -22,10 +22,10 @@ export interface NetPlan {
 export const NET_PLAN: NetPlan = {
   hidden: [64, 32],
   batch: 128,
-  epochs: 60,
+  epochs: 80,
   learningRate: 2e-3,
   weightDecay: 0.05,
-  inputDropoutRatio: 0.1,
+  inputDropoutRatio: 0.3,
   dropoutRatio: 0.4,
 }
 

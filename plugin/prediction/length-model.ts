@@ -132,16 +132,34 @@ export function survivalOf(logits: ArrayLike<number>, masses: Float64Array = new
   return accumulate(masses)
 }
 
-/** Zero inputs, most of a row, cost nothing. */
-function denseLayer(layer: NetLayer, input: ArrayLike<number>, width: number, out: Float64Array): void {
-  const { weights, bias } = layer
+/** Inputs of a layer that are not 0: most of a row is, and costs nothing. */
+const activeAt = new Int32Array(1_024)
+const active = new Float64Array(1_024)
+
+/** Four outputs at a time stay in registers: half the time of adding each input to all outputs in memory. */
+function denseLayer({ weights, bias }: NetLayer, input: ArrayLike<number>, width: number, out: Float64Array): void {
   const outputs = bias.length
-  for (let k = 0; k < outputs; k++) out[k] = bias[k] as number
+  let count = 0
   for (let i = 0; i < width; i++) {
     const value = input[i] as number
     if (value === 0) continue
-    const at = i * outputs
-    for (let k = 0; k < outputs; k++) out[k] = (out[k] as number) + value * (weights[at + k] as number)
+    activeAt[count] = i * outputs
+    active[count++] = value
+  }
+  for (let k = 0; k < outputs; k += 4) {
+    let [a, b, c, d] = [0, 0, 0, 0]
+    for (let i = 0; i < count; i++) {
+      const value = active[i] as number
+      const at = (activeAt[i] as number) + k
+      a += value * (weights[at] as number)
+      b += value * (weights[at + 1] as number)
+      c += value * (weights[at + 2] as number)
+      d += value * (weights[at + 3] as number)
+    }
+    out[k] = a + (bias[k] as number)
+    out[k + 1] = b + (bias[k + 1] as number)
+    out[k + 2] = c + (bias[k + 2] as number)
+    out[k + 3] = d + (bias[k + 3] as number)
   }
 }
 
