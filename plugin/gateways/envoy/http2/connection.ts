@@ -1,0 +1,372 @@
+import { HpackError, HpackReader, type HeaderList } from './hpack.ts'
+import { ConnectionError, ERROR, FLAG, FRAME, type Frame, FrameReader, SETTING, unpadded } from './frames.ts'
+import { Outbox } from './outbox.ts'
+import { type Accept, Http2Stream } from './stream.ts'
+
+/**
+ * The server's end of one HTTP/2 connection (RFC 9113), without a socket: bytes in, frames handled, bytes out once per turn of the event
+ * loop. It speaks what gRPC needs and no more: no push, no priorities, header blocks out are constants. Written by hand because node:http2
+ * alone took more CPU per call than the whole picker may (README, Cost): each stream is a Duplex there, and each reset builds an Error.
+ */
+
+/** Streams that one connection may have open; 5,000 are tested, Envoy opens a further connection beyond. */
+const STREAMS_MAX = 20_000
+/** Bytes that a peer may send on one stream before we have taken them: a prompt of 231 KB needs no round trip. */
+const STREAM_WINDOW_BYTES = 1_048_576
+/** All streams together; credit is given back as bytes arrive, so the streams' own windows are what holds a peer back. */
+const CONNECTION_WINDOW_BYTES = 0x7fffffff
+/** Larger frames mean fewer of them; the RFC's default is 16,384. */
+const FRAME_BYTES_MAX = 65_536
+const HEADER_BYTES_MAX = 65_536
+/** A peer that lets this much lie unread is gone or hostile. */
+const UNREAD_BYTES_MAX = 268_435_456
+/** The windows' size until something else is said (RFC 9113, 6.9.2). */
+const DEFAULT_WINDOW_BYTES = 65_535
+
+export interface ConnectionParts {
+  /** Writes bytes to the peer; returns how many bytes lie unsent. */
+  readonly write: (bytes: Buffer) => number
+  /** Ends the transport after what was written. */
+  readonly close: () => void
+  /** Runs the function once, at the end of this turn of the event loop. */
+  readonly defer: (flush: () => void) => void
+  readonly accept: Accept
+}
+
+/** Invariant: a stream is in `#streams` from its HEADERS until both ends are done or one has reset it, and its handler hears of the end once. */
+export class Http2Connection {
+  readonly #parts: ConnectionParts
+  readonly #reader = new FrameReader(FRAME_BYTES_MAX)
+  readonly #hpack = new HpackReader(HEADER_BYTES_MAX)
+  readonly #out = new Outbox()
+  readonly #streams = new Map<number, Http2Stream>()
+  /** Streams that wait for the connection's window, in order. */
+  readonly #waiting = new Set<Http2Stream>()
+  #lastStreamId = 0
+  #block: { readonly streamId: number; readonly endStream: boolean; bytes: Buffer } | undefined
+  #settled = false
+  #leaving = false
+  #closed = false
+  #deferred = false
+  #takenBytes = 0
+  #windowBytes = DEFAULT_WINDOW_BYTES
+  #peer = { windowBytes: DEFAULT_WINDOW_BYTES, frameBytesMax: 16_384 }
+
+  constructor(parts: ConnectionParts) {
+    this.#parts = parts
+    this.#send(
+      FRAME.settings,
+      0,
+      0,
+      settingsPayload([
+        [SETTING.tableBytes, 0],
+        [SETTING.streamsMax, STREAMS_MAX],
+        [SETTING.windowBytes, STREAM_WINDOW_BYTES],
+        [SETTING.frameBytesMax, FRAME_BYTES_MAX],
+        [SETTING.listBytesMax, HEADER_BYTES_MAX],
+      ]),
+    )
+    this.#send(FRAME.window, 0, 0, uint32(CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES))
+  }
+
+  get openStreams(): number {
+    return this.#streams.size
+  }
+
+  /** What the peer's SETTINGS say of how to write to it. */
+  get peer(): { readonly windowBytes: number; readonly frameBytesMax: number } {
+    return this.#peer
+  }
+
+  receive(chunk: Buffer): void {
+    if (this.#closed) return
+    try {
+      this.#reader.push(chunk, (frame) => this.#handle(frame))
+    } catch (error) {
+      if (error instanceof ConnectionError) this.#fail(error.code, error.message)
+      else if (error instanceof HpackError) this.#fail(ERROR.compression, error.message)
+      else throw error
+    }
+  }
+
+  /** Takes no new streams; closes when the open ones have ended. */
+  leave(): void {
+    if (this.#leaving || this.#closed) return
+    this.#leaving = true
+    this.#send(FRAME.goAway, 0, 0, Buffer.concat([uint32(this.#lastStreamId), uint32(ERROR.none)]))
+    this.#closeWhenDone()
+  }
+
+  /** The transport is gone: every open stream's handler is told. */
+  lost(): void {
+    this.#closed = true
+    const streams = [...this.#streams.values()]
+    this.#streams.clear()
+    this.#waiting.clear()
+    for (const stream of streams) stream.gone()
+  }
+
+  /** For streams: one frame, to be written with all others of this turn. */
+  #send(type: number, flags: number, streamId: number, payload: Buffer): void {
+    if (this.#closed) return
+    this.#out.add(type, flags, streamId, payload)
+    if (this.#deferred) return
+    this.#deferred = true
+    this.#parts.defer(() => this.#flush())
+  }
+
+  #flush(): void {
+    this.#deferred = false
+    if (this.#out.empty) return
+    const unsent = this.#parts.write(this.#out.take())
+    if (unsent > UNREAD_BYTES_MAX) this.#fail(ERROR.enhanceYourCalm, 'the peer does not read')
+  }
+
+  #fail(code: number, why: string): void {
+    if (this.#closed) return
+    this.#send(FRAME.goAway, 0, 0, Buffer.concat([uint32(this.#lastStreamId), uint32(code), Buffer.from(why)]))
+    this.#flush()
+    this.#parts.close()
+    this.lost()
+  }
+
+  #closeWhenDone(): void {
+    if (!this.#leaving || this.#streams.size > 0 || this.#closed) return
+    this.#flush()
+    this.#parts.close()
+    this.#closed = true
+  }
+
+  #handle(frame: Frame): void {
+    if (this.#closed) return
+    if (!this.#settled && frame.type !== FRAME.settings) throw new ConnectionError('SETTINGS must come first', ERROR.protocol)
+    if (this.#block && (frame.type !== FRAME.continuation || frame.streamId !== this.#block.streamId))
+      throw new ConnectionError('a header block is not finished', ERROR.protocol)
+    switch (frame.type) {
+      case FRAME.data:
+        return this.#onData(frame)
+      case FRAME.headers:
+        return this.#onHeaders(frame)
+      case FRAME.continuation:
+        return this.#onContinuation(frame)
+      case FRAME.window:
+        return this.#onWindow(frame)
+      case FRAME.reset:
+        return this.#onReset(frame)
+      case FRAME.settings:
+        return this.#onSettings(frame)
+      case FRAME.ping:
+        return this.#onPing(frame)
+      case FRAME.goAway:
+        if (frame.streamId !== 0) throw new ConnectionError('GOAWAY on a stream', ERROR.protocol)
+        return this.leave()
+      case FRAME.priority:
+        if (frame.streamId === 0) throw new ConnectionError('PRIORITY without a stream', ERROR.protocol)
+        if (frame.payload.length !== 5) this.#reset(frame.streamId, ERROR.frameSize)
+        return
+      case FRAME.push:
+        throw new ConnectionError('a client does not push', ERROR.protocol)
+    }
+  }
+
+  #onData(frame: Frame): void {
+    const size = frame.payload.length
+    const { streamId } = frame
+    if (streamId === 0 || streamId > this.#lastStreamId) throw new ConnectionError('DATA on a stream that is idle', ERROR.protocol)
+    this.#credit(size)
+    const stream = this.#streams.get(streamId)
+    if (!stream) return
+    if (stream.remoteEnded) {
+      this.#reset(streamId, ERROR.streamClosed)
+      return
+    }
+    if (!stream.takes(size)) {
+      this.#reset(streamId, ERROR.flowControl)
+      return
+    }
+    stream.data(unpadded(frame), size)
+    if (frame.flags & FLAG.endStream) this.#endRemote(stream)
+  }
+
+  /** Gives back what was taken, once half of a window's worth is due: the connection as a whole never holds a peer back. */
+  #credit(bytes: number): void {
+    this.#takenBytes += bytes
+    if (this.#takenBytes < STREAM_WINDOW_BYTES) return
+    this.#send(FRAME.window, 0, 0, uint32(this.#takenBytes))
+    this.#takenBytes = 0
+  }
+
+  #onHeaders(frame: Frame): void {
+    const { streamId } = frame
+    if (streamId % 2 === 0) throw new ConnectionError('a stream of a client has an odd number', ERROR.protocol)
+    this.#collect({ streamId, endStream: (frame.flags & FLAG.endStream) !== 0, bytes: unpadded(frame) }, frame.flags)
+  }
+
+  #onContinuation(frame: Frame): void {
+    if (!this.#block) throw new ConnectionError('CONTINUATION without HEADERS', ERROR.protocol)
+    const bytes = Buffer.concat([this.#block.bytes, frame.payload])
+    if (bytes.length > HEADER_BYTES_MAX) throw new ConnectionError('the headers are too large', ERROR.enhanceYourCalm)
+    this.#collect({ ...this.#block, bytes }, frame.flags)
+  }
+
+  #collect(block: { readonly streamId: number; readonly endStream: boolean; bytes: Buffer }, flags: number): void {
+    if (!(flags & FLAG.endHeaders)) {
+      this.#block = block
+      return
+    }
+    this.#block = undefined
+    const headers = this.#hpack.read(block.bytes)
+    const stream = this.#streams.get(block.streamId)
+    if (stream) this.#onTrailers(stream, block.endStream)
+    else if (block.streamId <= this.#lastStreamId) this.#reset(block.streamId, ERROR.streamClosed)
+    else this.#open(block.streamId, headers, block.endStream)
+  }
+
+  #onTrailers(stream: Http2Stream, endStream: boolean): void {
+    if (stream.remoteEnded) throw new ConnectionError('HEADERS after the end of a stream', ERROR.streamClosed)
+    if (!endStream) throw new ConnectionError('HEADERS in the middle of a stream', ERROR.protocol)
+    this.#endRemote(stream)
+  }
+
+  #open(streamId: number, headers: HeaderList, endStream: boolean): void {
+    this.#lastStreamId = streamId
+    if (this.#leaving || this.#streams.size >= STREAMS_MAX) {
+      this.#reset(streamId, ERROR.refusedStream)
+      return
+    }
+    const stream = new Http2Stream({
+      id: streamId,
+      windowBytes: STREAM_WINDOW_BYTES,
+      peer: () => this.#peer,
+      send: (type, flags, payload) => this.#send(type, flags, streamId, payload),
+      takeWindow: (bytes) => this.#takeWindow(stream, bytes),
+      ended: () => this.#endLocal(stream),
+      reset: (code) => this.#reset(streamId, code),
+    })
+    this.#streams.set(streamId, stream)
+    stream.begin(this.#parts.accept, headers)
+    if (endStream) this.#endRemote(stream)
+  }
+
+  #endRemote(stream: Http2Stream): void {
+    stream.endRemote()
+    if (stream.localEnded) this.#remove(stream)
+  }
+
+  /** Our end is said. A peer that has not finished is told not to go on. */
+  #endLocal(stream: Http2Stream): void {
+    if (stream.remoteEnded) this.#remove(stream)
+    else this.#reset(stream.id, ERROR.none)
+  }
+
+  #remove(stream: Http2Stream): void {
+    this.#streams.delete(stream.id)
+    this.#waiting.delete(stream)
+    this.#closeWhenDone()
+  }
+
+  #reset(streamId: number, code: number): void {
+    this.#send(FRAME.reset, 0, streamId, uint32(code))
+    const stream = this.#streams.get(streamId)
+    if (!stream) return
+    this.#remove(stream)
+    stream.gone()
+  }
+
+  #onReset(frame: Frame): void {
+    if (frame.streamId === 0 || frame.streamId > this.#lastStreamId)
+      throw new ConnectionError('a stream that is idle is reset', ERROR.protocol)
+    if (frame.payload.length !== 4) throw new ConnectionError('RST_STREAM of an odd size', ERROR.frameSize)
+    const stream = this.#streams.get(frame.streamId)
+    if (!stream) return
+    this.#remove(stream)
+    stream.gone()
+  }
+
+  #onWindow(frame: Frame): void {
+    if (frame.payload.length !== 4) throw new ConnectionError('WINDOW_UPDATE of an odd size', ERROR.frameSize)
+    const bytes = frame.payload.readUInt32BE(0) & 0x7fffffff
+    if (frame.streamId > this.#lastStreamId) throw new ConnectionError('WINDOW_UPDATE on a stream that is idle', ERROR.protocol)
+    const stream = this.#streams.get(frame.streamId)
+    if (bytes === 0) {
+      if (frame.streamId === 0) throw new ConnectionError('WINDOW_UPDATE of nothing', ERROR.protocol)
+      this.#reset(frame.streamId, ERROR.protocol)
+    } else if (frame.streamId !== 0) {
+      if (stream && !stream.widen(bytes)) this.#reset(frame.streamId, ERROR.flowControl)
+    } else {
+      this.#windowBytes += bytes
+      if (this.#windowBytes > 0x7fffffff) throw new ConnectionError('the window is too wide', ERROR.flowControl)
+      this.#resume()
+    }
+  }
+
+  #takeWindow(stream: Http2Stream, wanted: number): number {
+    const bytes = Math.min(wanted, this.#windowBytes)
+    this.#windowBytes -= bytes
+    if (bytes < wanted) this.#waiting.add(stream)
+    return bytes
+  }
+
+  #resume(): void {
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    for (const stream of waiting) stream.pump()
+  }
+
+  #onSettings(frame: Frame): void {
+    this.#settled = true
+    if (frame.streamId !== 0) throw new ConnectionError('SETTINGS on a stream', ERROR.protocol)
+    if (frame.flags & FLAG.ack) {
+      if (frame.payload.length > 0) throw new ConnectionError('SETTINGS acknowledged with words', ERROR.frameSize)
+      return
+    }
+    if (frame.payload.length % 6 !== 0) throw new ConnectionError('SETTINGS of an odd size', ERROR.frameSize)
+    const before = this.#peer.windowBytes
+    for (let at = 0; at < frame.payload.length; at += 6)
+      this.#peer = applySetting(this.#peer, { id: frame.payload.readUInt16BE(at), value: frame.payload.readUInt32BE(at + 2) })
+    this.#send(FRAME.settings, FLAG.ack, 0, NOTHING)
+    const wider = this.#peer.windowBytes - before
+    if (wider === 0) return
+    for (const stream of [...this.#streams.values()])
+      if (!stream.widen(wider)) throw new ConnectionError('a window is too wide', ERROR.flowControl)
+  }
+
+  #onPing(frame: Frame): void {
+    if (frame.streamId !== 0) throw new ConnectionError('PING on a stream', ERROR.protocol)
+    if (frame.payload.length !== 8) throw new ConnectionError('PING of an odd size', ERROR.frameSize)
+    if (!(frame.flags & FLAG.ack)) this.#send(FRAME.ping, FLAG.ack, 0, Buffer.from(frame.payload))
+  }
+}
+
+const NOTHING = Buffer.alloc(0)
+
+type Peer = { readonly windowBytes: number; readonly frameBytesMax: number }
+
+function applySetting(peer: Peer, { id, value }: { readonly id: number; readonly value: number }): Peer {
+  if (id === SETTING.windowBytes) {
+    if (value > 0x7fffffff) throw new ConnectionError('a window of the setting is too wide', ERROR.flowControl)
+    return { ...peer, windowBytes: value }
+  }
+  if (id === SETTING.frameBytesMax) {
+    if (value < 16_384 || value > 16_777_215) throw new ConnectionError('a frame size that does not exist', ERROR.protocol)
+    return { ...peer, frameBytesMax: value }
+  }
+  if (id === SETTING.push && value > 1) throw new ConnectionError('push is 0 or 1', ERROR.protocol)
+  return peer
+}
+
+function settingsPayload(settings: readonly (readonly [id: number, value: number])[]): Buffer {
+  const bytes = Buffer.alloc(6 * settings.length)
+  settings.forEach(([id, value], i) => {
+    bytes.writeUInt16BE(id, 6 * i)
+    bytes.writeUInt32BE(value, 6 * i + 2)
+  })
+  return bytes
+}
+
+/** Four bytes, big end first. */
+export function uint32(value: number): Buffer {
+  const bytes = Buffer.allocUnsafe(4)
+  bytes.writeUInt32BE(value, 0)
+  return bytes
+}
