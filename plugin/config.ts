@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parse, YAMLParseError } from 'yaml'
 import type { z } from 'zod'
-import { fileSchema, instanceListSchema, type instanceSchema, isLoopback, type secretSchema } from './config-schema.ts'
+import { fileSchema, instanceListSchema, isLoopback, type secretSchema } from './config-schema.ts'
 
 export { isLoopback, type Listen } from './config-schema.ts'
 
@@ -35,16 +35,30 @@ export function formatProblem(problem: Problem): string {
 type Parsed = z.infer<typeof fileSchema>
 type ParsedPool = Parsed['pools'][number]
 
-export type InstanceConfig = Omit<z.infer<typeof instanceSchema>, 'name' | 'apiKey'> & {
+export interface InstanceConfig {
   readonly name: string
+  readonly url: string
+  readonly weight: number
+  readonly speed: number
   /** The resolved secret; never printed. */
   readonly apiKey?: string
+  readonly caFile?: string
+}
+
+/** A DNS name whose every address is an instance. */
+export interface DnsConfig {
+  readonly host: string
+  readonly port: number
+  readonly scheme: 'http' | 'https'
+  readonly refreshMs: number
+  readonly apiKey?: string
+  readonly caFile?: string
 }
 export type PoolConfig = Omit<ParsedPool, 'instances' | 'models' | 'requestUsage' | 'dns'> & {
   readonly models: readonly string[]
   readonly requestUsage: boolean
   readonly instances: readonly InstanceConfig[]
-  readonly dns?: Omit<NonNullable<ParsedPool['dns']>, 'apiKey'> & { readonly apiKey?: string }
+  readonly dns?: DnsConfig
 }
 export type Config = Omit<Parsed, 'pools' | 'gateways'> & {
   /** Where it came from: the file's path, or 'embedded default'. */
@@ -168,31 +182,42 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
 
 function resolvePool(given: { one: ParsedPool; i: number; parts: ConfigParts; secrets: SecretReader }): PoolConfig {
   const { one, i, parts, secrets } = given
-  const { apiKey: dnsKey, ...dns } = one.dns ?? { apiKey: undefined }
-  const dnsSecret = secrets(dnsKey, `pools.${i}.dns.apiKey`)
   const base = dirname(parts.input.path)
-  const { dns: _dns, instancesFile, ...rest } = one
+  const { dns, instancesFile, ...rest } = one
   return {
     ...rest,
     ...(instancesFile === undefined ? {} : { instancesFile: resolve(base, instancesFile) }),
     models: one.models ?? [one.name],
     requestUsage: one.requestUsage ?? one.engine !== 'other',
     instances: resolveInstances(one.instances, `pools.${i}.instances`, secrets),
-    ...(one.dns
+    ...(dns
       ? {
-          dns: { ...(dns as NonNullable<ParsedPool['dns']>), ...(dnsSecret === undefined ? {} : { apiKey: dnsSecret }) } as NonNullable<
-            PoolConfig['dns']
-          >,
+          dns: {
+            ...withSecret(dns, `pools.${i}.dns`, secrets),
+            host: dns.host,
+            port: dns.port,
+            scheme: dns.scheme,
+            refreshMs: dns.refreshMs,
+          },
         }
       : {}),
   }
 }
 
+/** The optional parts that instances and DNS names share. */
+function withSecret(
+  given: { readonly apiKey?: z.infer<typeof secretSchema> | undefined; readonly caFile?: string | undefined },
+  key: string,
+  secrets: SecretReader,
+): { readonly apiKey?: string; readonly caFile?: string } {
+  const apiKey = secrets(given.apiKey, `${key}.apiKey`)
+  return { ...(apiKey === undefined ? {} : { apiKey }), ...(given.caFile === undefined ? {} : { caFile: given.caFile }) }
+}
+
 function resolveInstances(list: z.infer<typeof instanceListSchema>, key: string, secrets: SecretReader): InstanceConfig[] {
   return list.map((each, j) => {
-    const { apiKey, ...rest } = each
-    const value = secrets(apiKey, `${key}.${j}.apiKey`)
-    return { ...rest, name: each.name ?? new URL(each.url).host, ...(value === undefined ? {} : { apiKey: value }) }
+    const { name, url, weight, speed } = each
+    return { name: name ?? new URL(url).host, url, weight, speed, ...withSecret(each, `${key}.${j}`, secrets) }
   })
 }
 

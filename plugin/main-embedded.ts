@@ -1,31 +1,24 @@
 import type { ConfigParts } from './config.ts'
+import { defaultVirtualFleet, VIRTUAL_MODEL } from './simulation/virtual-fleet.ts'
 
 /**
- * What runs where there is no phasewise.yaml: four virtual instances of two speeds. The speed is the ratio of decode rates of the two profiles at
- * eight running calls of 500 tokens: (33 + 0.75e-3·4000) ÷ (9.15 + 3.7e-4·4000) ms = 3.4.
+ * Speeds of the embedded fleet's profiles: calls per second each completes when it always has calls waiting, V100 = 1; measured on the
+ * five-task mix by simulation/saturation.ts: 34.5 ÷ 7.2 = 4.8.
  */
-export const EMBEDDED_INSTANCES = [
-  { name: 'a100-0', profile: 'a100-llama-2-7b', speed: 3.4 },
-  { name: 'a100-1', profile: 'a100-llama-2-7b', speed: 3.4 },
-  { name: 'v100-0', profile: 'v100-llama-2-7b', speed: 1 },
-  { name: 'v100-1', profile: 'v100-llama-2-7b', speed: 1 },
-] as const
+const SPEEDS: Readonly<Record<string, number>> = { 'v100-llama-2-7b': 1, 'a100-llama-2-7b': 4.8 }
 
-/** Model name that the embedded fleet serves. */
-export const EMBEDDED_MODEL = 'llama-2-7b'
+/** How many instances the embedded fleet has. */
+export const EMBEDDED_COUNT = defaultVirtualFleet.length
 
-/** The embedded default as configuration input, with the addresses that the virtual instances listen on. */
+/** What runs where there is no phasewise.yaml: the virtual fleet, with the addresses that its instances listen on. */
 export function embeddedConfig(urls: readonly string[]): ConfigParts['input'] {
+  const instances = defaultVirtualFleet.map(({ name, profile }, i) => ({
+    name,
+    speed: SPEEDS[profile] ?? 1,
+    url: urls[i] ?? 'http://127.0.0.1:1',
+  }))
   return {
     path: 'embedded default',
-    value: {
-      pools: [
-        {
-          name: EMBEDDED_MODEL,
-          engine: 'virtual',
-          instances: EMBEDDED_INSTANCES.map(({ name, speed }, i) => ({ name, speed, url: urls[i] ?? 'http://127.0.0.1:1' })),
-        },
-      ],
-    },
+    value: { gateways: { openai: { debugHeaders: true } }, pools: [{ name: VIRTUAL_MODEL, engine: 'virtual', instances }] },
   }
 }

@@ -1,11 +1,11 @@
-import { existsSync, mkdirSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { mkdirSync } from 'node:fs'
 import { systemClock } from './clock.ts'
 import type { Config, ConfigParts } from './config.ts'
 import { lockDirectory } from './log/lock.ts'
+import { migrateDataDirectory } from './log/migrate.ts'
 import { type Role, type StartMessage, Unusable } from './main-child.ts'
 import { configOf, readInput } from './main-config.ts'
-import { EMBEDDED_INSTANCES, embeddedConfig } from './main-embedded.ts'
+import { EMBEDDED_COUNT, embeddedConfig } from './main-embedded.ts'
 import { createSupervisor, type Supervisor } from './main-supervisor.ts'
 import { VERSION } from './main-version.ts'
 
@@ -20,15 +20,20 @@ export async function runStart(options: StartOptions): Promise<void> {
   const file = readInput(options.config)
   if (!file && options.config !== 'phasewise.yaml')
     throw new Unusable(`${options.config} is not there; write it, or leave --config out for the embedded default`)
-  const settings = configOf(file ?? embeddedConfig(EMBEDDED_INSTANCES.map(() => 'http://127.0.0.1:1')))
+  const settings = configOf(file ?? embeddedConfig([]))
   mkdirSync(settings.dataDir, { recursive: true })
   const lock = lockDirectory({ dataDir: settings.dataDir, holder: { pid: process.pid, sinceUnixMs: systemClock.nowUnixMs() } })
+  migrateDataDirectory({ dataDir: settings.dataDir, nowUnixMs: systemClock.nowUnixMs() })
   let unusable = (_text: string): void => undefined
   const failed = new Promise<never>((_, reject) => {
     unusable = (text) => reject(new Unusable(text))
   })
   failed.catch(() => undefined)
-  const supervisor = createSupervisor({ print: (line) => console.log(line), onUnusable: (_role, text) => unusable(text) })
+  const supervisor = createSupervisor({
+    nowMs: systemClock.nowMs,
+    print: (line) => console.log(line),
+    onUnusable: (_role, text) => unusable(text),
+  })
   const signal = new Promise<string>((done) => {
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => done(name))
   })
@@ -52,7 +57,7 @@ interface Starting {
 
 async function startAll({ supervisor, file, settings, options }: Starting): Promise<void> {
   let input = file
-  let ports: readonly number[] = EMBEDDED_INSTANCES.map(() => 0)
+  let ports: readonly number[] = Array.from({ length: EMBEDDED_COUNT }, () => 0)
   const proxyUrl = addressOf(settings.gateways.openai.listen)
   const message = (): StartMessage => ({
     type: 'start',
@@ -106,6 +111,3 @@ function printWelcome(parts: {
 
 const addressOf = (listen: { readonly host: string; readonly port: number } | undefined): string | undefined =>
   listen && `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`
-
-/** The file the current folder would be started with, for messages. */
-export const hasConfig = (path: string): boolean => existsSync(resolve(path))

@@ -12,6 +12,7 @@ export interface Supervisor {
 }
 
 export interface SupervisorParts {
+  readonly nowMs: () => number
   readonly print: (line: string) => void
   /** A role cannot go on with this configuration: restarting would not help. */
   readonly onUnusable: (role: Role, text: string) => void
@@ -43,7 +44,7 @@ export function createSupervisor(parts: SupervisorParts): Supervisor {
     onReady: (facts: Readonly<Record<string, string>>) => void,
     onGivingUp: (text: string) => void,
   ): void => {
-    const startedMs = performance.now()
+    const startedMs = parts.nowMs()
     let unusable = false
     const script = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url))
     const own = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', script, 'role', child.role], {
@@ -63,7 +64,7 @@ export function createSupervisor(parts: SupervisorParts): Supervisor {
       child.process = undefined
       if (stopping || unusable) return
       crashes[child.role] = (crashes[child.role] ?? 0) + 1
-      child.crashesInARow = performance.now() - startedMs > RAN_WELL_MS ? 1 : child.crashesInARow + 1
+      child.crashesInARow = parts.nowMs() - startedMs > RAN_WELL_MS ? 1 : child.crashesInARow + 1
       const delayMs = Math.min(RESTART_MS * 2 ** (child.crashesInARow - 1), RESTART_MS_MAX)
       parts.print(
         `phasewise: ${child.role} ended (${signal ?? `code ${code}`}); starts again in ${delayMs} ms (crash ${crashes[child.role]})`,
@@ -82,21 +83,21 @@ export function createSupervisor(parts: SupervisorParts): Supervisor {
     },
     async stop() {
       stopping = true
-      const deadlineMs = performance.now() + LEAVE_MS
+      const deadlineMs = parts.nowMs() + LEAVE_MS
       for (const child of children.toReversed()) {
         clearTimeout(child.restart)
-        await leave(child.process, deadlineMs)
+        await leave(child.process, deadlineMs - parts.nowMs())
       }
     },
   }
 }
 
-async function leave(child: ChildProcess | undefined, deadlineMs: number): Promise<void> {
+async function leave(child: ChildProcess | undefined, patienceMs: number): Promise<void> {
   if (!child || child.exitCode !== null || child.signalCode !== null) return
   const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   if (child.connected) child.send({ type: 'drain' } satisfies ParentMessage)
   else child.kill('SIGTERM')
-  const hard = setTimeout(() => child.kill('SIGKILL'), Math.max(200, deadlineMs - performance.now()))
+  const hard = setTimeout(() => child.kill('SIGKILL'), Math.max(200, patienceMs))
   await gone
   clearTimeout(hard)
 }

@@ -62,17 +62,8 @@ program
   .option('--model <name>', 'model name it serves', 'llama-2-7b')
   .option('--time-factor <factor>', 'this many times faster than real', number(0.01), 1)
   .action(async (options) => {
-    const { runVirtualInstance } = await import('./main-virtual.ts')
-    await runVirtualInstance(options)
-  })
-
-program
-  .command('sign-in-link')
-  .description('print a fresh one-time sign-in link for the admin, e.g. after a lost password')
-  .option('-c, --config <file>', 'configuration', 'phasewise.yaml')
-  .action(async (options: { config: string }) => {
-    const { runSignInLink } = await import('./main-admin.ts')
-    await runSignInLink(options)
+    const { runSingleInstance } = await import('./main-virtual.ts')
+    await runSingleInstance(options)
   })
 
 program.command('role <role>', { hidden: true }).action(async (role: Role) => {

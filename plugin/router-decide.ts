@@ -1,6 +1,6 @@
 import type { Call } from './call/call.ts'
 import type { Fleet, LiveInstance } from './fleet/fleet.ts'
-import type { CandidatesRow } from './log/rows.ts'
+import type { CandidatesRow, InstanceKey } from './log/rows.ts'
 import { type CallFacts, createWorkbench } from './placement/candidates.ts'
 import { type Draw, drawExploring } from './placement/draw.ts'
 import { CALL_COLUMNS, CANDIDATE_COLUMNS, FEATURE_HASH } from './placement/features.ts'
@@ -145,6 +145,17 @@ function tryPolicy({ candidates, out, input, parts }: Choosing, policy: Policy, 
   }
 }
 
+const keys = new WeakMap<LiveInstance, InstanceKey>()
+
+/** An instance as the log names it; the same object each time, which crosses to the log thread once per batch. */
+export function keyOf(instance: LiveInstance): InstanceKey {
+  const known = keys.get(instance)
+  if (known?.url === instance.url) return known
+  const key = { pool: instance.pool, name: instance.name, url: instance.url }
+  keys.set(instance, key)
+  return key
+}
+
 /** The rows as the policy saw them, copied bit for bit (I7). */
 function snapshot(candidates: Candidates, out: Distribution, logged: readonly number[]): CandidatesRow {
   const width = CANDIDATE_COLUMNS.length
@@ -156,8 +167,7 @@ function snapshot(candidates: Candidates, out: Distribution, logged: readonly nu
     const at = CALL_COLUMNS.length + k * width
     for (let c = 0; c < width; c++) features[at + c] = candidates.rows[from + c] as number
     costs[k] = out.costs[index] as number
-    const { pool, name, url } = candidates.instances[index] as LiveInstance
-    return { pool, name, url }
+    return keyOf(candidates.instances[index] as LiveInstance)
   })
   return { featureHash: FEATURE_HASH, total: candidates.count, instances, features, costs }
 }

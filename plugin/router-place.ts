@@ -10,7 +10,7 @@ import type { Weights } from './placement/weighted.ts'
 import type { LengthPredictor } from './prediction/running-length.ts'
 import type { Rng } from './rng.ts'
 import { PlacementError, type PlaceOptions, type PoolFacts, type Router } from './router.ts'
-import { createDecide, type Decision, type PoolPolicies } from './router-decide.ts'
+import { createDecide, type Decision, keyOf, type PoolPolicies } from './router-decide.ts'
 import { LiveTicket } from './router-ticket.ts'
 
 /** What the router must know of a pool. */
@@ -255,14 +255,13 @@ function refusedRow({ call, gateway, pool, known, elapsedMs }: Refused): CallRow
 
 function callRow(parts: RouterParts, ticket: LiveTicket, outcome: Outcome): CallRow {
   const { call, gateway, decision, decisionRow } = ticket.input
-  const { pool, name, url } = ticket.instance
   return {
     kind: 'call',
     gateway,
-    pool,
+    pool: ticket.pool.name,
     call: callColumns(call),
     ...(parts.textFeatures && call.textFeatures.length > 0 ? { textFeatures: call.textFeatures } : {}),
-    instance: { pool, name, url },
+    instance: keyOf(ticket.instance),
     decision: decisionRow,
     candidates: decision.candidates,
     attempts: ticket.attempts,

@@ -4,7 +4,7 @@ import type { Dispatch } from './fleet/ledger.ts'
 import type { AttemptRow, DecisionRow } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import type { AttemptFailure, PoolFacts, Ticket } from './router.ts'
-import type { Decision } from './router-decide.ts'
+import { type Decision, keyOf } from './router-decide.ts'
 
 export interface TicketParts {
   readonly fleet: Fleet
@@ -129,10 +129,9 @@ export class LiveTicket implements Ticket {
     this.#dispatch = undefined
     this.#parts.open.delete(dispatch)
     this.#parts.fleet.settle(this.#instance, dispatch, ending, nowMs)
-    const { pool, name, url } = this.#instance
     const timedOut = ending.kind === 'failed' && ending.failure === 'timed out'
     this.attempts.push({
-      instance: { pool, name, url },
+      instance: keyOf(this.#instance),
       startedMs: this.#startedMs - this.input.arrivedMs,
       endedMs: nowMs - this.input.arrivedMs,
       outcome: outcome?.kind ?? (timedOut ? 'timed out' : 'instance error'),

@@ -14,7 +14,8 @@ import { importsOf, roomOf } from './boundaries/source.ts'
 
 /**
  * Who may import whom, as the design has it. Two things beyond: clock and rng are passed in everywhere, so their types are
- * everybody's; telemetry has a row (it speaks of calls, instances, placements and outcomes, as types).
+ * everybody's; telemetry has a row (it speaks of calls, instances, placements and outcomes, as types); the log takes ids and the column list, which are
+ * pure, as values, and its thread is a process entry of its own, so that it makes its clock itself.
  */
 const DESIGN = parseTable(`
 | room       | may import                                                                    |
@@ -27,7 +28,7 @@ const DESIGN = parseTable(`
 | neural     | nothing                                                                       |
 | prediction | call, neural                                                                  |
 | simulation | call, fleet, impact, placement, hold, outcome, rng                            |
-| log        | types of call, types of placement, types of outcome                           |
+| log        | clock, call, placement, types of outcome                                      |
 | learning   | everything but gateways, admin, router, main                                  |
 | telemetry  | types of call, types of fleet, types of placement, types of outcome           |
 | router     | call, fleet, prediction, impact, placement, hold, outcome, log, telemetry     |
@@ -117,8 +118,8 @@ test.each([
 })
 
 test('a types-only row refuses a value', () => {
-  expect(importViolations(made('plugin/log/bad.ts', "import { formatId } from '../call/id.ts'"), TABLE)).toEqual([
-    'plugin/log/bad.ts imports plugin/call/id.ts: log may not import call; only with `import type`',
+  expect(importViolations(made('plugin/log/bad.ts', "import { meter } from '../outcome/meter.ts'"), TABLE)).toEqual([
+    'plugin/log/bad.ts imports plugin/outcome/meter.ts: log may not import outcome; only with `import type`',
   ])
 })
 

@@ -13,6 +13,8 @@ export interface Call {
   readonly stream: boolean
   /** Bytes of the prompt's raw JSON as sent (`messages`, `prompt` or `input`, plus `system` for Anthropic). */
   readonly promptBytes: number
+  /** What kind of characters the prompt is made of, for the token estimate; absent where the door saw no text. */
+  readonly promptText?: TextCounts
   /** Prompt tokens where the caller sent token ids (exact); otherwise undefined and the pool's bytes-per-token estimate serves. */
   readonly promptTokensExact?: number
   readonly request: RequestShape
@@ -21,6 +23,32 @@ export interface Call {
   readonly prefixBlocks: BigUint64Array
   /** Hashed word features of the last user message, 32-bit, at most 64; empty where switched off. Pseudonymous, not anonymous. */
   readonly textFeatures: Uint32Array
+}
+
+/**
+ * What the prompt's text is made of, in characters (UTF-16 units) or runs of them. Long prompts are sampled and scaled, so counts may
+ * have fractions. Enough to estimate tokens, not enough to tell a word of the text.
+ */
+export interface TextCounts {
+  /** Runs of letters. */
+  readonly words: number
+  /** Letters beyond the sixth of their run: long words are split by every tokeniser. */
+  readonly longLetters: number
+  readonly digits: number
+  /** Runs of punctuation and symbols; an opening bracket or quote starts a run of its own. */
+  readonly signRuns: number
+  /** Punctuation and symbols beyond the first of their run. */
+  readonly signsMore: number
+  /** Runs of white space other than a single space. */
+  readonly gaps: number
+  /** Latin letters with accents. */
+  readonly accents: number
+  /** Letters of other alphabets: Greek, Cyrillic, Arabic, Devanagari. */
+  readonly alphabets: number
+  /** Characters of scripts without spaces, full-width forms and halves of emoji. */
+  readonly wides: number
+  /** Images, sounds and files among the prompt's parts. */
+  readonly media: number
 }
 
 /** What the request asks for besides its text. Numbers the caller did not send are undefined, never 0. */

@@ -99,7 +99,7 @@ const NO_CANDIDATES: CandidateList = { count: 0, instances: [], failOpen: false 
 export function createFleet(parts: FleetParts): Fleet {
   const pools = new Map<string, Pool>()
   const onStateChange = (change: StateChange): void => {
-    // Who was let go for want of a listener comes back as a new process with an empty cache.
+    // Who was ejected mostly comes back as a new process with an empty cache.
     if (change.to === 'ejected') pools.get(change.instance.pool)?.prefixes.forget(change.instance.slot)
     parts.onStateChange?.(change)
   }
@@ -168,6 +168,7 @@ function createScrapeSide(
     applyScrape(instance, mark, text, nowMs) {
       const pool = poolOf(instance)
       const { scrape } = instance
+      if (!pool.members.includes(instance)) return
       if (instance.applyScrape(mark, text, nowMs)) {
         const kvTokens = scrape.kvBlocks * scrape.kvBlockTokens
         if (kvTokens > 0) pool.prefixes.resize(instance.slot, Math.ceil(kvTokens / options.prefixBlockTokens))

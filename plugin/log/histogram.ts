@@ -72,10 +72,11 @@ export class Histogram {
     this.#max = Math.max(this.#max, other.#max)
   }
 
-  /** The value that `ratio` (0..1) of all values do not exceed (nearest rank), within RELATIVE_ERROR_RATIO; NaN when there are none. */
+  /** The value that `ratio` (0..1) of all values do not exceed (nearest rank), within RELATIVE_ERROR_RATIO, the greatest exact; NaN when there are none. */
   percentile(ratio: number): number {
     if (this.#count === 0) return Number.NaN
     const rank = Math.min(this.#count, Math.max(1, Math.ceil(ratio * this.#count)))
+    if (rank === this.#count) return this.#max
     let seen = this.#zeros
     if (seen >= rank) return this.#min
     for (const bucket of this.#buckets()) {

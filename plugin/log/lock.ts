@@ -29,6 +29,9 @@ export class DirectoryHeld extends Error {
   }
 }
 
+/** A connection nobody refers to is collected, and its lock with it: who forgets the returned lock must still hold the directory. */
+const held = new Set<Database.Database>()
+
 /** Takes the lock for this process and says so inside; throws DirectoryHeld when another has it. Held until `release` or the process ends. */
 export function lockDirectory(parts: { readonly dataDir: string; readonly holder: Holder }): DirectoryLock {
   const { dataDir, holder } = parts
@@ -43,12 +46,18 @@ export function lockDirectory(parts: { readonly dataDir: string; readonly holder
     // Whoever slips in between these two has written its own name and holds the lock: then this one fails and names that one.
     database.exec('BEGIN IMMEDIATE')
   } catch (error) {
-    const held = error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')
-    const by = held ? readHolder(database) : undefined
+    const isHeld = error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')
+    const by = isHeld ? readHolder(database) : undefined
     database.close()
-    throw held ? new DirectoryHeld(dataDir, by) : error
+    throw isHeld ? new DirectoryHeld(dataDir, by) : error
   }
-  return { release: () => void database.close() }
+  held.add(database)
+  return {
+    release() {
+      held.delete(database)
+      database.close()
+    },
+  }
 }
 
 function readHolder(database: Database.Database): Holder | undefined {

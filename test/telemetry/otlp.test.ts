@@ -193,6 +193,6 @@ test('a collector that refuses is counted and harms no call', async () => {
   expect(await page()).not.toContain('telemetry export')
   for (let i = 0; i < 600; i++) told.startCall!(start).ended(settledCall().outcome)
   await once(collector, 'request')
-  await expect.poll(page).toContain('phasewise_lost_total{phasewise_what="telemetry export"}')
+  await expect.poll(page, { timeout: 20_000 }).toContain('phasewise_lost_total{phasewise_what="telemetry export"}')
   await told.close()
 })

@@ -1,0 +1,44 @@
+import { issueSignInLink } from '../admin/access/link.ts'
+import { runAdmin } from '../admin/serve.ts'
+import { systemClock } from './clock.ts'
+import { openControl } from './log/control.ts'
+import { databasePath } from './log/migrate.ts'
+import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
+import { configOf } from './main-config.ts'
+import { VERSION } from './main-version.ts'
+
+/** The admin process: its own port, its own event loop; ending it changes nothing for callers. */
+export function runAdminRole(): void {
+  runChild(startAdmin)
+}
+
+async function startAdmin({ input }: StartMessage): Promise<Running> {
+  const config = configOf(input)
+  const { listen } = config.admin
+  if (!listen) return { facts: {}, drain: async () => undefined }
+  const logPath = databasePath(config.dataDir, 'log')
+  const controlPath = databasePath(config.dataDir, 'control')
+  try {
+    const admin = await runAdmin({
+      listen,
+      logPath,
+      controlPath,
+      clock: systemClock,
+      facts: { version: VERSION, retentionDays: config.log.retentionDays },
+      write: (line) => console.error(`phasewise: ${line}`),
+    })
+    const signIn = freshLink(controlPath)
+    return { facts: { url: admin.url, ...(signIn ? { signIn } : {}) }, drain: () => admin.close() }
+  } catch (error) {
+    throw listenProblem((error as Error).cause ?? error, 'admin.listen', `${listen.host}:${listen.port}`)
+  }
+}
+
+function freshLink(path: string): string | undefined {
+  const control = openControl({ path, clock: systemClock })
+  try {
+    return issueSignInLink(control, systemClock)
+  } finally {
+    control.close()
+  }
+}

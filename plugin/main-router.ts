@@ -1,0 +1,211 @@
+import { TokenEstimator } from './call/tokens.ts'
+import { systemClock } from './clock.ts'
+import { type Config, environment } from './config.ts'
+import { createOpenAiProxy } from './gateways/openai/proxy.ts'
+import { openLog } from './log/open.ts'
+import type { Log } from './log/rows.ts'
+import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
+import { configOf } from './main-config.ts'
+import { type LiveFleet, startFleet } from './main-fleet.ts'
+import { VERSION } from './main-version.ts'
+import type { Outcome } from './outcome/outcome.ts'
+import { createRunningLength } from './prediction/running-length.ts'
+import { createRng, type Rng } from './rng.ts'
+import { obeyIntent, startBeat } from './router-beat.ts'
+import { createRouter, type LiveRouter, type RouterPool, type TokenCounts } from './router-place.ts'
+import type { LiveTicket } from './router-ticket.ts'
+import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts'
+
+/** The router process: gateways, fleet, placement; the only one on the hot path. */
+export function runRouterRole(): void {
+  runChild(startRouter)
+}
+
+/** Calls told on the console after a start, so that a user sees the first ones placed. */
+const TOLD_CALLS = 5
+/** In-flight calls get this long to end by themselves when the process is asked to leave; all must be gone within 10 s. */
+const DRAIN_MS = 6_000
+/** How often losses are written to the log's counters. */
+const COUNTERS_MS = 1_000
+
+async function startRouter(message: StartMessage, tell: (line: string) => void): Promise<Running> {
+  const config = configOf(message.input)
+  const clock = systemClock
+  const rng = createRng(config.seed ?? clock.nowUnixMs() % 2 ** 32)
+  const warn = (text: string): void => console.error(`phasewise: ${text}`)
+  const telemetry = await openTelemetry(config)
+  const log = await openLog({
+    dataDir: config.dataDir,
+    clock,
+    retention: { days: config.log.retentionDays, bytes: config.log.maxGiB * 1024 ** 3 },
+    warn,
+    intentKinds: ['drain', 'undrain'],
+  })
+  const losses = createLosses(log, telemetry)
+  for (const [role, crashes] of Object.entries(message.crashes)) losses.count(`crashed: ${role}`, crashes)
+  const live = startFleet({ config, env: environment(), clock, rng, warn, count: losses.count })
+  await live.found
+  for (const { pool, instance } of log.drained) live.fleet.drain(pool, instance)
+  const router = openRouter({ config, live, log, telemetry, rng, count: losses.count, tell })
+  log.onIntent(async (intent) => obeyIntent(live.fleet, intent))
+  const facts = { pid: process.pid, version: VERSION, pools: config.pools.map(({ name, policy, models }) => ({ name, policy, models })) }
+  const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
+  const proxy = await openProxy({ config, live, router, telemetry, count: losses.count })
+  return {
+    facts: { ...(proxy ? { proxy: proxy.url } : {}), ...(telemetry.metricsUrl ? { metrics: telemetry.metricsUrl } : {}) },
+    async drain() {
+      await proxy?.close(DRAIN_MS)
+      stopBeat()
+      losses.stop()
+      await live.close(0)
+      await log.close()
+      await telemetry.close()
+    },
+  }
+}
+
+async function openTelemetry(config: Config): Promise<Telemetry> {
+  const listen = config.telemetry.metrics
+  try {
+    return await createTelemetry({ metricsListen: listen, otlp: config.otlp, version: VERSION, clock: systemClock })
+  } catch (error) {
+    throw listenProblem((error as Error).cause ?? error, 'telemetry.metrics', `${listen?.host}:${listen?.port}`)
+  }
+}
+
+/** Losses go to the metrics at once and to the stored counters every second, summed. */
+function createLosses(log: Log, telemetry: Telemetry): { count(what: string, by?: number): void; stop(): void } {
+  const since = new Map<string, number>()
+  const write = (): void => {
+    const atUnixMs = systemClock.nowUnixMs()
+    for (const [name, by] of since) log.append({ kind: 'counter', name, by, atUnixMs })
+    since.clear()
+  }
+  const timer = setInterval(write, COUNTERS_MS)
+  return {
+    count(what, by = 1) {
+      since.set(what, (since.get(what) ?? 0) + by)
+      telemetry.count(what, by)
+    },
+    stop() {
+      clearInterval(timer)
+      write()
+    },
+  }
+}
+
+interface Opening {
+  readonly config: Config
+  readonly live: LiveFleet
+  readonly log: Log
+  readonly telemetry: Telemetry
+  readonly rng: Rng
+  readonly count: (what: string) => void
+  readonly tell: (line: string) => void
+}
+
+function openRouter({ config, live, log, telemetry, rng, count, tell }: Opening): LiveRouter {
+  const engines = new Map(config.pools.map((pool) => [pool.name, pool.engine]))
+  let told = 0
+  const settled = (ticket: LiveTicket, outcome: Outcome): void => {
+    const { call, gateway, decisionRow } = ticket.input
+    telemetry.callSettled({
+      call,
+      gateway,
+      pool: ticket.pool.name,
+      provider: engines.get(ticket.pool.name) ?? 'other',
+      instance: ticket.instance,
+      placement: ticket.placement,
+      decisionUs: decisionRow.decisionUs,
+      heldMs: decisionRow.heldMs,
+      attempts: ticket.attempts.length,
+      outcome,
+    })
+    if (told < TOLD_CALLS) {
+      told++
+      tell(describeCall(ticket, outcome))
+    }
+  }
+  return createRouter({
+    pools: config.pools.map(routerPool),
+    fleet: live.fleet,
+    tokens: createTokenCounts(),
+    lengths: createRunningLength(),
+    log,
+    events: { settled, count },
+    clock: systemClock,
+    rng: rng.stream('placement'),
+    textFeatures: config.log.textFeatures,
+    retriesPerCall: config.retry.perCall,
+  })
+}
+
+function routerPool(pool: Config['pools'][number]): RouterPool {
+  return {
+    name: pool.name,
+    models: pool.models,
+    aliases: pool.aliases,
+    adapters: pool.adapters,
+    policy: pool.policy,
+    weights: pool.weights,
+    fallbackPolicy: pool.fallbackPolicy,
+    explorationRatio: pool.exploration,
+    requestUsage: pool.requestUsage,
+    virtual: pool.engine === 'virtual',
+  }
+}
+
+/** One estimator per pool, made when its first call comes. */
+function createTokenCounts(): TokenCounts {
+  const pools = new Map<string, TokenEstimator>()
+  const of = (pool: string): TokenEstimator => {
+    const known = pools.get(pool) ?? new TokenEstimator()
+    pools.set(pool, known)
+    return known
+  }
+  return {
+    estimate: (pool, call) => of(pool).estimate(call),
+    learn: (pool, call, promptTokens) => of(pool).learn(call, promptTokens),
+  }
+}
+
+function describeCall(ticket: LiveTicket, outcome: Outcome): string {
+  const { call, decisionRow } = ticket.input
+  const seconds = (ms: number | undefined): string => (ms === undefined ? '' : `${(ms / 1_000).toFixed(2)} s`)
+  const ttft = outcome.ttftMs === undefined ? '' : `, first token after ${seconds(outcome.ttftMs)}`
+  return `  ${call.caller.application}: ${Math.round(decisionRow.promptTokensEstimate)} prompt tokens → ${ticket.instance.name} (${decisionRow.reason}), ${outcome.outputTokens ?? '?'} tokens in ${seconds(outcome.e2eMs)}${ttft}`
+}
+
+async function openProxy(parts: {
+  readonly config: Config
+  readonly live: LiveFleet
+  readonly router: LiveRouter
+  readonly telemetry: Telemetry
+  readonly count: (what: string) => void
+}): Promise<{ readonly url: string; close(drainMs: number): Promise<void> } | undefined> {
+  const { config, live, router, telemetry, count } = parts
+  const { listen, bodyLimitMiB, callerKeys, debugHeaders } = config.gateways.openai
+  if (!listen) return undefined
+  try {
+    return await createOpenAiProxy({
+      listen,
+      router,
+      connections: live.connections,
+      callerKeys,
+      debugHeaders,
+      bodyLimitBytes: bodyLimitMiB * 1024 ** 2,
+      timeouts: config.timeouts,
+      textFeatures: config.log.textFeatures,
+      clock: systemClock,
+      telemetry,
+      count,
+      providerOf: (pool) => config.pools.find((one) => one.name === pool)?.engine ?? 'other',
+      anyInstance: (model) => {
+        const { count: eligible, instances } = live.fleet.candidates(router.poolFor(model)?.name ?? '')
+        return eligible > 0 ? instances[0] : undefined
+      },
+    })
+  } catch (error) {
+    throw listenProblem(error, 'gateways.openai.listen', `${listen.host}:${listen.port}`)
+  }
+}
