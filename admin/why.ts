@@ -149,7 +149,8 @@ function differenceWords(column: Column, a: number, b: number): Words[] {
   if (column.name === 'speed') return [plain('it is '), strong(`${formatNumber(a / b)} times as fast`)]
   if (column.name === 'adapterLoaded') return [strong(a > b ? 'its adapter was loaded there' : 'its adapter was not loaded there')]
   const [before, after] = PHRASES[column.name] ?? [`${column.label.charAt(0).toLowerCase()}${column.label.slice(1)} was `, '']
-  return [plain(before), strong(`${formatColumn(column, a)}${after}`), plain(` against ${formatColumn(column, b)}`)]
+  const noun = a === 1 ? after.replace(/^ (call|prompt token)s/, ' $1') : after
+  return [plain(before), strong(`${formatColumn(column, a)}${noun}`), plain(` against ${formatColumn(column, b)}`)]
 }
 
 function retryWords({ attempts }: Decision): Words[] {

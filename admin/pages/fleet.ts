@@ -123,12 +123,15 @@ function noticeOf({ control }: PageParts, visit: Visit, running: boolean): Model
 const instanceOf = ({ subject }: IntentRecord): string =>
   typeof subject === 'object' && subject !== null && 'instance' in subject ? String(subject.instance) : ''
 
+/** States in which an instance takes new calls. */
+const TAKES_CALLS: ReadonlySet<string> = new Set(['healthy', 'degraded', 'recovering'])
+
 /** Asks whether the drain is meant, and tells what it does. */
 export function confirmDrain(parts: PageParts, visit: Visit): Answer {
   const fleet = parts.reader.read(readFleetNow)
   const one = fleet.find((row) => row.pool === visit.query.pool && row.name === visit.query.instance)
   if (one === undefined) return unknownInstance(visit.query)
-  const left = fleet.filter((row) => row.pool === one.pool && row !== one && (row.state === 'healthy' || row.state === 'degraded'))
+  const left = fleet.filter((row) => row.pool === one.pool && row !== one && TAKES_CALLS.has(row.state))
   return {
     kind: 'page',
     view: 'drain',

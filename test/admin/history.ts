@@ -63,6 +63,9 @@ function fill(writer: Writer, parts: HistoryParts): number[] {
   return ids
 }
 
+/** The log writes a batch of one source and sequence once: each renewal is a source of its own. */
+let renewals = 0
+
 /** Renews what the router says of itself and its fleet, as it does each second. */
 export function writeNow(parts: {
   readonly dataDir: string
@@ -73,7 +76,7 @@ export function writeNow(parts: {
   const { nowUnixMs, draining = [], poison = '' } = parts
   const writer = openWriter(databasePath(parts.dataDir, 'log'))
   const now = nowRow({ fleet: machines(poison), nowUnixMs, startedUnixMs: nowUnixMs - 9.2 * 86_400_000, poison, draining })
-  writer.write({ source: `now-${nowUnixMs}`, sequence: 1, batch: { rows: [], counters: [], coversAppended: 0, now }, stats: STATS })
+  writer.write({ source: `now-${++renewals}`, sequence: 1, batch: { rows: [], counters: [], coversAppended: 0, now }, stats: STATS })
   writer.close()
 }
 
