@@ -54,8 +54,16 @@ export type ToEnvoy =
       readonly destination?: Destination
     }
   | { readonly kind: 'body'; readonly side: Side; readonly body: Buffer; readonly endOfStream: boolean }
+  /** "Go on" to a body message of a mode in which the picker may not give bytes of its own. */
+  | { readonly kind: 'seen'; readonly side: Side }
   | { readonly kind: 'trailers'; readonly side: Side }
-  | { readonly kind: 'immediate'; readonly status: number; readonly headers: readonly SetHeader[]; readonly body: string; readonly details: string }
+  | {
+      readonly kind: 'immediate'
+      readonly status: number
+      readonly headers: readonly SetHeader[]
+      readonly body: string
+      readonly details: string
+    }
 
 /** Request header and metadata key of the destination. */
 export const DESTINATION_KEY = 'x-gateway-destination-endpoint'

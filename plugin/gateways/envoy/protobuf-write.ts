@@ -105,6 +105,7 @@ function roomFor(message: ToEnvoy): number {
   switch (message.kind) {
     case 'body':
       return MESSAGE_ROOM + message.body.length
+    case 'seen':
     case 'trailers':
       return MESSAGE_ROOM
     case 'immediate':
@@ -144,6 +145,9 @@ function writeMessage(out: Backward, message: ToEnvoy): void {
       out.close(message.side === 'request' ? 3 : 4, end)
       return
     }
+    case 'seen':
+      out.close(message.side === 'request' ? 3 : 4, end)
+      return
     case 'trailers':
       out.close(message.side === 'request' ? 5 : 6, end)
       return

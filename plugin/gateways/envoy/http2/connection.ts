@@ -1,27 +1,27 @@
-import { HpackError, HpackReader, type HeaderList } from './hpack.ts'
 import { ConnectionError, ERROR, FLAG, FRAME, type Frame, FrameReader, SETTING, unpadded } from './frames.ts'
+import { HeaderBlocks } from './header-blocks.ts'
+import { type HeaderList, HpackError } from './hpack.ts'
 import { Outbox } from './outbox.ts'
+import { applySettings, DEFAULT_PEER, DEFAULT_WINDOW_BYTES, type Peer, settingsPayload, uint32, WINDOW_BYTES_MAX } from './peer.ts'
+import { SendWindow } from './send-window.ts'
 import { type Accept, Http2Stream } from './stream.ts'
 
 /**
  * The server's end of one HTTP/2 connection (RFC 9113), without a socket: bytes in, frames handled, bytes out once per turn of the event
  * loop. It speaks what gRPC needs and no more: no push, no priorities, header blocks out are constants. Written by hand because node:http2
- * alone took more CPU per call than the whole picker may (README, Cost): each stream is a Duplex there, and each reset builds an Error.
+ * alone took more CPU per call than the whole picker may: each stream is a Duplex there, and each reset builds an Error.
  */
 
 /** Streams that one connection may have open; 5,000 are tested, Envoy opens a further connection beyond. */
 const STREAMS_MAX = 20_000
-/** Bytes that a peer may send on one stream before we have taken them: a prompt of 231 KB needs no round trip. */
+/** A prompt of 231 KB needs no round trip. */
 const STREAM_WINDOW_BYTES = 1_048_576
 /** All streams together; credit is given back as bytes arrive, so the streams' own windows are what holds a peer back. */
-const CONNECTION_WINDOW_BYTES = 0x7fffffff
-/** Larger frames mean fewer of them; the RFC's default is 16,384. */
+const CONNECTION_WINDOW_BYTES = WINDOW_BYTES_MAX
 const FRAME_BYTES_MAX = 65_536
 const HEADER_BYTES_MAX = 65_536
 /** A peer that lets this much lie unread is gone or hostile. */
 const UNREAD_BYTES_MAX = 268_435_456
-/** The windows' size until something else is said (RFC 9113, 6.9.2). */
-const DEFAULT_WINDOW_BYTES = 65_535
 
 export interface ConnectionParts {
   /** Writes bytes to the peer; returns how many bytes lie unsent. */
@@ -37,20 +37,29 @@ export interface ConnectionParts {
 export class Http2Connection {
   readonly #parts: ConnectionParts
   readonly #reader = new FrameReader(FRAME_BYTES_MAX)
-  readonly #hpack = new HpackReader(HEADER_BYTES_MAX)
+  readonly #blocks = new HeaderBlocks(HEADER_BYTES_MAX)
   readonly #out = new Outbox()
   readonly #streams = new Map<number, Http2Stream>()
-  /** Streams that wait for the connection's window, in order. */
-  readonly #waiting = new Set<Http2Stream>()
   #lastStreamId = 0
-  #block: { readonly streamId: number; readonly endStream: boolean; bytes: Buffer } | undefined
   #settled = false
   #leaving = false
   #closed = false
   #deferred = false
   #takenBytes = 0
-  #windowBytes = DEFAULT_WINDOW_BYTES
-  #peer = { windowBytes: DEFAULT_WINDOW_BYTES, frameBytesMax: 16_384 }
+  readonly #window = new SendWindow()
+  #peer: Peer = DEFAULT_PEER
+  readonly #handlers: Readonly<Record<number, (frame: Frame) => void>> = {
+    [FRAME.data]: (frame) => this.#onData(frame),
+    [FRAME.headers]: (frame) => this.#onHeaders(frame),
+    [FRAME.priority]: (frame) => this.#onPriority(frame),
+    [FRAME.reset]: (frame) => this.#onReset(frame),
+    [FRAME.settings]: (frame) => this.#onSettings(frame),
+    [FRAME.push]: () => this.#onPush(),
+    [FRAME.ping]: (frame) => this.#onPing(frame),
+    [FRAME.goAway]: (frame) => this.#onGoAway(frame),
+    [FRAME.window]: (frame) => this.#onWindow(frame),
+    [FRAME.continuation]: (frame) => this.#onHeaders(frame),
+  }
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts
@@ -71,11 +80,6 @@ export class Http2Connection {
 
   get openStreams(): number {
     return this.#streams.size
-  }
-
-  /** What the peer's SETTINGS say of how to write to it. */
-  get peer(): { readonly windowBytes: number; readonly frameBytesMax: number } {
-    return this.#peer
   }
 
   receive(chunk: Buffer): void {
@@ -102,7 +106,6 @@ export class Http2Connection {
     this.#closed = true
     const streams = [...this.#streams.values()]
     this.#streams.clear()
-    this.#waiting.clear()
     for (const stream of streams) stream.gone()
   }
 
@@ -140,33 +143,25 @@ export class Http2Connection {
   #handle(frame: Frame): void {
     if (this.#closed) return
     if (!this.#settled && frame.type !== FRAME.settings) throw new ConnectionError('SETTINGS must come first', ERROR.protocol)
-    if (this.#block && (frame.type !== FRAME.continuation || frame.streamId !== this.#block.streamId))
-      throw new ConnectionError('a header block is not finished', ERROR.protocol)
-    switch (frame.type) {
-      case FRAME.data:
-        return this.#onData(frame)
-      case FRAME.headers:
-        return this.#onHeaders(frame)
-      case FRAME.continuation:
-        return this.#onContinuation(frame)
-      case FRAME.window:
-        return this.#onWindow(frame)
-      case FRAME.reset:
-        return this.#onReset(frame)
-      case FRAME.settings:
-        return this.#onSettings(frame)
-      case FRAME.ping:
-        return this.#onPing(frame)
-      case FRAME.goAway:
-        if (frame.streamId !== 0) throw new ConnectionError('GOAWAY on a stream', ERROR.protocol)
-        return this.leave()
-      case FRAME.priority:
-        if (frame.streamId === 0) throw new ConnectionError('PRIORITY without a stream', ERROR.protocol)
-        if (frame.payload.length !== 5) this.#reset(frame.streamId, ERROR.frameSize)
-        return
-      case FRAME.push:
-        throw new ConnectionError('a client does not push', ERROR.protocol)
-    }
+    this.#blocks.check(frame)
+    // Frames of a type that is not known are to be ignored (RFC 9113, 4.1).
+    this.#handlers[frame.type]?.(frame)
+  }
+
+  #onGoAway(frame: Frame): void {
+    if (frame.streamId !== 0) throw new ConnectionError('GOAWAY on a stream', ERROR.protocol)
+    this.leave()
+  }
+
+  #onPriority(frame: Frame): void {
+    const { streamId, payload } = frame
+    if (streamId === 0) throw new ConnectionError('PRIORITY without a stream', ERROR.protocol)
+    if (payload.length !== 5) this.#reset(streamId, ERROR.frameSize)
+    else if ((payload.readUInt32BE(0) & 0x7fffffff) === streamId) this.#reset(streamId, ERROR.protocol)
+  }
+
+  #onPush(): void {
+    throw new ConnectionError('a client does not push', ERROR.protocol)
   }
 
   #onData(frame: Frame): void {
@@ -197,29 +192,12 @@ export class Http2Connection {
   }
 
   #onHeaders(frame: Frame): void {
-    const { streamId } = frame
-    if (streamId % 2 === 0) throw new ConnectionError('a stream of a client has an odd number', ERROR.protocol)
-    this.#collect({ streamId, endStream: (frame.flags & FLAG.endStream) !== 0, bytes: unpadded(frame) }, frame.flags)
-  }
-
-  #onContinuation(frame: Frame): void {
-    if (!this.#block) throw new ConnectionError('CONTINUATION without HEADERS', ERROR.protocol)
-    const bytes = Buffer.concat([this.#block.bytes, frame.payload])
-    if (bytes.length > HEADER_BYTES_MAX) throw new ConnectionError('the headers are too large', ERROR.enhanceYourCalm)
-    this.#collect({ ...this.#block, bytes }, frame.flags)
-  }
-
-  #collect(block: { readonly streamId: number; readonly endStream: boolean; bytes: Buffer }, flags: number): void {
-    if (!(flags & FLAG.endHeaders)) {
-      this.#block = block
-      return
-    }
-    this.#block = undefined
-    const headers = this.#hpack.read(block.bytes)
+    const block = this.#blocks.take(frame)
+    if (!block) return
     const stream = this.#streams.get(block.streamId)
     if (stream) this.#onTrailers(stream, block.endStream)
     else if (block.streamId <= this.#lastStreamId) this.#reset(block.streamId, ERROR.streamClosed)
-    else this.#open(block.streamId, headers, block.endStream)
+    else this.#open(block.streamId, block.headers, block.endStream)
   }
 
   #onTrailers(stream: Http2Stream, endStream: boolean): void {
@@ -239,7 +217,7 @@ export class Http2Connection {
       windowBytes: STREAM_WINDOW_BYTES,
       peer: () => this.#peer,
       send: (type, flags, payload) => this.#send(type, flags, streamId, payload),
-      takeWindow: (bytes) => this.#takeWindow(stream, bytes),
+      takeWindow: (bytes) => this.#window.take(stream, bytes),
       ended: () => this.#endLocal(stream),
       reset: (code) => this.#reset(streamId, code),
     })
@@ -261,7 +239,7 @@ export class Http2Connection {
 
   #remove(stream: Http2Stream): void {
     this.#streams.delete(stream.id)
-    this.#waiting.delete(stream)
+    this.#window.forget(stream)
     this.#closeWhenDone()
   }
 
@@ -294,23 +272,8 @@ export class Http2Connection {
     } else if (frame.streamId !== 0) {
       if (stream && !stream.widen(bytes)) this.#reset(frame.streamId, ERROR.flowControl)
     } else {
-      this.#windowBytes += bytes
-      if (this.#windowBytes > 0x7fffffff) throw new ConnectionError('the window is too wide', ERROR.flowControl)
-      this.#resume()
+      this.#window.widen(bytes)
     }
-  }
-
-  #takeWindow(stream: Http2Stream, wanted: number): number {
-    const bytes = Math.min(wanted, this.#windowBytes)
-    this.#windowBytes -= bytes
-    if (bytes < wanted) this.#waiting.add(stream)
-    return bytes
-  }
-
-  #resume(): void {
-    const waiting = [...this.#waiting]
-    this.#waiting.clear()
-    for (const stream of waiting) stream.pump()
   }
 
   #onSettings(frame: Frame): void {
@@ -320,11 +283,9 @@ export class Http2Connection {
       if (frame.payload.length > 0) throw new ConnectionError('SETTINGS acknowledged with words', ERROR.frameSize)
       return
     }
-    if (frame.payload.length % 6 !== 0) throw new ConnectionError('SETTINGS of an odd size', ERROR.frameSize)
     const before = this.#peer.windowBytes
-    for (let at = 0; at < frame.payload.length; at += 6)
-      this.#peer = applySetting(this.#peer, { id: frame.payload.readUInt16BE(at), value: frame.payload.readUInt32BE(at + 2) })
-    this.#send(FRAME.settings, FLAG.ack, 0, NOTHING)
+    this.#peer = applySettings(this.#peer, frame.payload)
+    this.#send(FRAME.settings, FLAG.ack, 0, Buffer.alloc(0))
     const wider = this.#peer.windowBytes - before
     if (wider === 0) return
     for (const stream of [...this.#streams.values()])
@@ -336,37 +297,4 @@ export class Http2Connection {
     if (frame.payload.length !== 8) throw new ConnectionError('PING of an odd size', ERROR.frameSize)
     if (!(frame.flags & FLAG.ack)) this.#send(FRAME.ping, FLAG.ack, 0, Buffer.from(frame.payload))
   }
-}
-
-const NOTHING = Buffer.alloc(0)
-
-type Peer = { readonly windowBytes: number; readonly frameBytesMax: number }
-
-function applySetting(peer: Peer, { id, value }: { readonly id: number; readonly value: number }): Peer {
-  if (id === SETTING.windowBytes) {
-    if (value > 0x7fffffff) throw new ConnectionError('a window of the setting is too wide', ERROR.flowControl)
-    return { ...peer, windowBytes: value }
-  }
-  if (id === SETTING.frameBytesMax) {
-    if (value < 16_384 || value > 16_777_215) throw new ConnectionError('a frame size that does not exist', ERROR.protocol)
-    return { ...peer, frameBytesMax: value }
-  }
-  if (id === SETTING.push && value > 1) throw new ConnectionError('push is 0 or 1', ERROR.protocol)
-  return peer
-}
-
-function settingsPayload(settings: readonly (readonly [id: number, value: number])[]): Buffer {
-  const bytes = Buffer.alloc(6 * settings.length)
-  settings.forEach(([id, value], i) => {
-    bytes.writeUInt16BE(id, 6 * i)
-    bytes.writeUInt32BE(value, 6 * i + 2)
-  })
-  return bytes
-}
-
-/** Four bytes, big end first. */
-export function uint32(value: number): Buffer {
-  const bytes = Buffer.allocUnsafe(4)
-  bytes.writeUInt32BE(value, 0)
-  return bytes
 }

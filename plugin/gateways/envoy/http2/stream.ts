@@ -169,4 +169,3 @@ export class Http2Stream implements Reply {
     this.#takenBytes = 0
   }
 }
-
