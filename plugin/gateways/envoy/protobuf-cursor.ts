@@ -57,6 +57,18 @@ export class Cursor {
     return end
   }
 
+  /** Goes into an embedded message; returns what `leave` needs to go on after it. */
+  enter(): number {
+    const outer = this.end
+    this.end = this.span()
+    return outer
+  }
+
+  leave(outer: number): void {
+    this.at = this.end
+    this.end = outer
+  }
+
   text(): string {
     const end = this.span()
     const text = this.bytes.toString('utf8', this.at, end)
@@ -118,12 +130,3 @@ export class Cursor {
 
 /** The tag of a field of wire type `type`. */
 export const tagOf = (field: number, type: number): number => field * 8 + type
-
-/** Reads the embedded message at the cursor, bounded by its length. */
-export function inside<T>(cursor: Cursor, read: () => T): T {
-  const outer = cursor.end
-  cursor.end = cursor.span()
-  const value = read()
-  cursor.end = outer
-  return value
-}

@@ -4,10 +4,13 @@ import {
   type MetadataContext,
   type MetadataValue,
   type ProtocolConfig,
+  SERVED_KEY,
   type Side,
+  SUBSET_KEY,
   SUBSET_NAMESPACE,
 } from './messages.ts'
-import { BYTES, Cursor, DEPTH_MAX, FIXED64, inside, ProtobufError, tagOf, VARINT } from './protobuf-cursor.ts'
+import { BYTES, Cursor, DEPTH_MAX, FIXED64, ProtobufError, tagOf, VARINT } from './protobuf-cursor.ts'
+import { wantedName } from './wanted.ts'
 
 /**
  * Reads envoy.service.ext_proc.v3.ProcessingRequest: the few fields that matter, every other one is skipped by its wire type. Written by
@@ -26,11 +29,17 @@ export function readFromEnvoy(bytes: Buffer): FromEnvoy {
   while (cursor.at < cursor.end) {
     const tag = cursor.tag()
     const field = tag >>> 3
-    if ((tag & 7) !== BYTES) cursor.skip(tag)
-    else if (field >= 2 && field <= 7) message = inside(cursor, () => readPart(cursor, field))
-    else if (field === 8) metadata = inside(cursor, () => readMetadata(cursor, metadata))
-    else if (field === 11) protocol = inside(cursor, () => readProtocol(cursor))
-    else cursor.skip(tag)
+    // Metadata comes with every message; with bodies and trailers it says nothing new.
+    const idle = field === 8 && message.kind !== 'headers' && message.kind !== 'unknown'
+    if ((tag & 7) !== BYTES || field < 2 || (field > 8 && field !== 11) || idle) {
+      cursor.skip(tag)
+      continue
+    }
+    const outer = cursor.enter()
+    if (field <= 7) message = readPart(cursor, field)
+    else if (field === 8) metadata = readMetadata(cursor, metadata)
+    else protocol = readProtocol(cursor)
+    cursor.leave(outer)
   }
   return message.kind === 'headers' && (metadata || protocol) ? { ...message, metadata, protocol } : message
 }
@@ -46,8 +55,11 @@ function readHeaders(cursor: Cursor, side: Side): FromEnvoy {
   let endOfStream = false
   while (cursor.at < cursor.end) {
     const tag = cursor.tag()
-    if (tag === tagOf(1, BYTES)) inside(cursor, () => readHeaderMap(cursor, headers))
-    else if (tag === tagOf(3, VARINT)) endOfStream = cursor.varint() !== 0
+    if (tag === tagOf(1, BYTES)) {
+      const outer = cursor.enter()
+      readHeaderMap(cursor, headers)
+      cursor.leave(outer)
+    } else if (tag === tagOf(3, VARINT)) endOfStream = cursor.varint() !== 0
     else cursor.skip(tag)
   }
   return { kind: 'headers', side, headers, endOfStream, metadata: undefined, protocol: undefined }
@@ -56,32 +68,42 @@ function readHeaders(cursor: Cursor, side: Side): FromEnvoy {
 function readHeaderMap(cursor: Cursor, into: Record<string, string>): void {
   while (cursor.at < cursor.end) {
     const tag = cursor.tag()
-    if (tag === tagOf(1, BYTES)) readHeader(cursor, into)
-    else cursor.skip(tag)
+    if (tag !== tagOf(1, BYTES)) {
+      cursor.skip(tag)
+      continue
+    }
+    const outer = cursor.enter()
+    readHeader(cursor, into)
+    cursor.leave(outer)
   }
 }
 
-/** HeaderValue: key 1, value 2, raw_value 3, of which the raw one counts where both are there. */
+/** HeaderValue: key 1, value 2, raw_value 3, of which the raw one counts where both are there. A header given twice is joined. */
 function readHeader(cursor: Cursor, into: Record<string, string>): void {
-  const outer = cursor.end
-  cursor.end = cursor.span()
-  let key = ''
-  let value = ''
-  let raw = ''
+  const { bytes } = cursor
+  let name: string | undefined
+  let start = 0
+  let end = 0
+  let isRaw = false
   while (cursor.at < cursor.end) {
     const tag = cursor.tag()
-    if (tag === tagOf(1, BYTES)) key = cursor.text()
-    else if (tag === tagOf(2, BYTES)) value = cursor.text()
-    else if (tag === tagOf(3, BYTES)) raw = cursor.text()
-    else cursor.skip(tag)
+    if ((tag & 7) !== BYTES || tag > tagOf(3, BYTES)) {
+      cursor.skip(tag)
+      continue
+    }
+    const to = cursor.span()
+    if (tag === tagOf(1, BYTES)) name = wantedName(bytes, cursor.at, to)
+    else if (!isRaw || tag === tagOf(3, BYTES)) {
+      start = cursor.at
+      end = to
+      isRaw = tag === tagOf(3, BYTES) && to > start
+    }
+    cursor.at = to
   }
-  cursor.end = outer
-  if (key === '') return
-  // Envoy's own are lower-case already.
-  const name = key.toLowerCase()
-  const said = raw === '' ? value : raw
+  if (name === undefined) return
+  const value = bytes.toString('utf8', start, end)
   const before = into[name]
-  into[name] = before === undefined ? said : `${before}, ${said}`
+  into[name] = before === undefined ? value : `${before}, ${value}`
 }
 
 function readBody(cursor: Cursor, side: Side): FromEnvoy {
@@ -117,7 +139,7 @@ function readProtocol(cursor: Cursor): ProtocolConfig {
   return { requestBodyMode, responseBodyMode }
 }
 
-/** Metadata: filter_metadata 1, a map from namespace to Struct; namespaces that nobody here asks for are not built. */
+/** Metadata: filter_metadata 1, a map from namespace to Struct; what nobody here asks for is not built. */
 function readMetadata(cursor: Cursor, before: MetadataContext | undefined): MetadataContext | undefined {
   let context = before
   while (cursor.at < cursor.end) {
@@ -126,32 +148,46 @@ function readMetadata(cursor: Cursor, before: MetadataContext | undefined): Meta
       cursor.skip(tag)
       continue
     }
-    const { key, value } = inside(cursor, () =>
-      readEntry(cursor, (name) => (name === LB_NAMESPACE || name === SUBSET_NAMESPACE ? () => readStruct(cursor, 0) : undefined)),
+    const outer = cursor.enter()
+    const [namespace, value] = readEntry(cursor, (key) =>
+      NAMESPACES.has(key) ? () => readStruct(cursor, { depth: 0, keys: ASKED }) : undefined,
     )
-    if (key === LB_NAMESPACE || key === SUBSET_NAMESPACE) context = { ...context, [key]: value ?? {} }
+    if (NAMESPACES.has(namespace)) context = { ...context, [namespace]: value ?? {} }
+    cursor.leave(outer)
   }
   return context
 }
 
+const NAMESPACES: ReadonlySet<string> = new Set([LB_NAMESPACE, SUBSET_NAMESPACE])
+/** Keys of those namespaces that are read. */
+const ASKED: ReadonlySet<string> = new Set([SERVED_KEY, SUBSET_KEY])
+
+type ReadValue = () => MetadataValue
+
 /** A map entry: key 1, value 2. Every writer puts the key first; where it comes second, the value is read as that of no key. */
-function readEntry(
-  cursor: Cursor,
-  reader: (key: string) => (() => MetadataValue) | undefined,
-): { readonly key: string; readonly value: MetadataValue | undefined } {
+function readEntry(cursor: Cursor, readerOf: (key: string) => ReadValue | undefined): readonly [string, MetadataValue | undefined] {
   let key = ''
   let value: MetadataValue | undefined
   while (cursor.at < cursor.end) {
     const tag = cursor.tag()
-    const read = tag === tagOf(2, BYTES) ? reader(key) : undefined
+    const read = tag === tagOf(2, BYTES) ? readerOf(key) : undefined
     if (tag === tagOf(1, BYTES)) key = cursor.text()
-    else if (read) value = inside(cursor, read)
-    else cursor.skip(tag)
+    else if (read) {
+      const outer = cursor.enter()
+      value = read()
+      cursor.leave(outer)
+    } else cursor.skip(tag)
   }
-  return { key, value }
+  return [key, value]
 }
 
-function readStruct(cursor: Cursor, depth: number): { [key: string]: MetadataValue } {
+interface StructBounds {
+  readonly depth: number
+  /** Only these are built; all where absent. */
+  readonly keys?: ReadonlySet<string>
+}
+
+function readStruct(cursor: Cursor, { depth, keys }: StructBounds): { [key: string]: MetadataValue } {
   const fields: { [key: string]: MetadataValue } = Object.create(null)
   while (cursor.at < cursor.end) {
     const tag = cursor.tag()
@@ -159,8 +195,10 @@ function readStruct(cursor: Cursor, depth: number): { [key: string]: MetadataVal
       cursor.skip(tag)
       continue
     }
-    const { key, value } = inside(cursor, () => readEntry(cursor, () => () => readValue(cursor, depth + 1)))
-    fields[key] = value ?? null
+    const outer = cursor.enter()
+    const [key, value] = readEntry(cursor, (name) => (keys && !keys.has(name) ? undefined : () => readValue(cursor, depth + 1)))
+    if (!keys || keys.has(key)) fields[key] = value ?? null
+    cursor.leave(outer)
   }
   return fields
 }
@@ -174,9 +212,11 @@ function readValue(cursor: Cursor, depth: number): MetadataValue {
     if (tag === tagOf(2, FIXED64)) value = cursor.double()
     else if (tag === tagOf(3, BYTES)) value = cursor.text()
     else if (tag === tagOf(4, VARINT)) value = cursor.varint() !== 0
-    else if (tag === tagOf(5, BYTES)) value = inside(cursor, () => readStruct(cursor, depth + 1))
-    else if (tag === tagOf(6, BYTES)) value = inside(cursor, () => readList(cursor, depth + 1))
-    else cursor.skip(tag)
+    else if (tag === tagOf(5, BYTES) || tag === tagOf(6, BYTES)) {
+      const outer = cursor.enter()
+      value = tag === tagOf(5, BYTES) ? readStruct(cursor, { depth: depth + 1 }) : readList(cursor, depth + 1)
+      cursor.leave(outer)
+    } else cursor.skip(tag)
   }
   return value
 }
@@ -185,8 +225,13 @@ function readList(cursor: Cursor, depth: number): MetadataValue[] {
   const values: MetadataValue[] = []
   while (cursor.at < cursor.end) {
     const tag = cursor.tag()
-    if (tag === tagOf(1, BYTES)) values.push(inside(cursor, () => readValue(cursor, depth)))
-    else cursor.skip(tag)
+    if (tag !== tagOf(1, BYTES)) {
+      cursor.skip(tag)
+      continue
+    }
+    const outer = cursor.enter()
+    values.push(readValue(cursor, depth))
+    cursor.leave(outer)
   }
   return values
 }
