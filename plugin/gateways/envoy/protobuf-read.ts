@@ -92,11 +92,12 @@ function readHeader(cursor: Cursor, into: Record<string, string>): void {
       continue
     }
     const to = cursor.span()
+    const raw = tag === tagOf(3, BYTES)
     if (tag === tagOf(1, BYTES)) name = wantedName(bytes, cursor.at, to)
-    else if (!isRaw || tag === tagOf(3, BYTES)) {
+    else if (raw ? to > cursor.at : !isRaw) {
       start = cursor.at
       end = to
-      isRaw = tag === tagOf(3, BYTES) && to > start
+      isRaw = raw
     }
     cursor.at = to
   }

@@ -1,6 +1,6 @@
 import { ConnectionError, ERROR, FLAG, FRAME, type Frame, FrameReader, SETTING, unpadded } from './frames.ts'
 import { HeaderBlocks } from './header-blocks.ts'
-import { type HeaderList, HpackError } from './hpack.ts'
+import { type HeaderList, HpackError, MALFORMED } from './hpack.ts'
 import { Outbox } from './outbox.ts'
 import { applySettings, DEFAULT_PEER, DEFAULT_WINDOW_BYTES, type Peer, settingsPayload, uint32, WINDOW_BYTES_MAX } from './peer.ts'
 import { SendWindow } from './send-window.ts'
@@ -20,6 +20,7 @@ const STREAM_WINDOW_BYTES = 1_048_576
 const CONNECTION_WINDOW_BYTES = WINDOW_BYTES_MAX
 const FRAME_BYTES_MAX = 65_536
 const HEADER_BYTES_MAX = 65_536
+const REQUIRED = [':method', ':scheme', ':path'] as const
 /** A peer that lets this much lie unread is gone or hostile. */
 const UNREAD_BYTES_MAX = 268_435_456
 
@@ -121,8 +122,7 @@ export class Http2Connection {
   #flush(): void {
     this.#deferred = false
     if (this.#out.empty) return
-    const unsent = this.#parts.write(this.#out.take())
-    if (unsent > UNREAD_BYTES_MAX) this.#fail(ERROR.enhanceYourCalm, 'the peer does not read')
+    if (this.#parts.write(this.#out.take()) > UNREAD_BYTES_MAX) this.#fail(ERROR.enhanceYourCalm, 'the peer does not read')
   }
 
   #fail(code: number, why: string): void {
@@ -170,13 +170,10 @@ export class Http2Connection {
     if (streamId === 0 || streamId > this.#lastStreamId) throw new ConnectionError('DATA on a stream that is idle', ERROR.protocol)
     this.#credit(size)
     const stream = this.#streams.get(streamId)
+    // What crosses a reset of ours on the wire is passed over.
     if (!stream) return
-    if (stream.remoteEnded) {
-      this.#reset(streamId, ERROR.streamClosed)
-      return
-    }
-    if (!stream.takes(size)) {
-      this.#reset(streamId, ERROR.flowControl)
+    if (stream.remoteEnded || !stream.takes(size)) {
+      this.#reset(streamId, stream.remoteEnded ? ERROR.streamClosed : ERROR.flowControl)
       return
     }
     stream.data(unpadded(frame), size)
@@ -196,8 +193,7 @@ export class Http2Connection {
     if (!block) return
     const stream = this.#streams.get(block.streamId)
     if (stream) this.#onTrailers(stream, block.endStream)
-    else if (block.streamId <= this.#lastStreamId) this.#reset(block.streamId, ERROR.streamClosed)
-    else this.#open(block.streamId, block.headers, block.endStream)
+    else if (block.streamId > this.#lastStreamId) this.#open(block.streamId, block.headers, block.endStream)
   }
 
   #onTrailers(stream: Http2Stream, endStream: boolean): void {
@@ -208,8 +204,9 @@ export class Http2Connection {
 
   #open(streamId: number, headers: HeaderList, endStream: boolean): void {
     this.#lastStreamId = streamId
-    if (this.#leaving || this.#streams.size >= STREAMS_MAX) {
-      this.#reset(streamId, ERROR.refusedStream)
+    const isRequest = !headers.has(MALFORMED) && REQUIRED.every((name) => headers.has(name))
+    if (!isRequest || this.#leaving || this.#streams.size >= STREAMS_MAX) {
+      this.#reset(streamId, isRequest ? ERROR.refusedStream : ERROR.protocol)
       return
     }
     const stream = new Http2Stream({

@@ -50,8 +50,9 @@ export class HeaderBlocks {
 function begin(frame: Frame): Unfinished {
   const { streamId, flags, payload } = frame
   if (streamId % 2 === 0) throw new ConnectionError('a stream of a client has an odd number', ERROR.protocol)
+  const bytes = unpadded(frame)
   const at = flags & FLAG.padded ? 1 : 0
   if (flags & FLAG.priority && (payload.readUInt32BE(at) & 0x7fffffff) === streamId)
     throw new ConnectionError('a stream depends on itself', ERROR.protocol)
-  return { streamId, endStream: (flags & FLAG.endStream) !== 0, bytes: unpadded(frame) }
+  return { streamId, endStream: (flags & FLAG.endStream) !== 0, bytes }
 }

@@ -77,6 +77,7 @@ export class HpackReader {
       const [name, value] = this.#field(at, first)
       listBytes += name.length + value.length + ENTRY_OVERHEAD_BYTES
       if (listBytes > this.#listBytesMax) throw new HpackError(`more than ${this.#listBytesMax} bytes of headers`)
+      if (!isAllowed(name, value, headers)) headers.set(MALFORMED, name)
       headers.set(name, value)
     }
     return headers
@@ -113,6 +114,23 @@ export class HpackReader {
   #evict(): void {
     while (this.#tableBytes > this.#tableBytesMax) this.#tableBytes -= sizeOf(this.#table.pop() as Field)
   }
+}
+
+/** Under this name, which no header can have, a list says that it is no request (RFC 9113, 8.1.1: a stream error). */
+export const MALFORMED = ''
+
+const PSEUDO: ReadonlySet<string> = new Set([':method', ':scheme', ':path', ':authority'])
+const OF_HTTP1: ReadonlySet<string> = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade'])
+
+/** RFC 9113, 8.2 and 8.3: small letters, known pseudo-headers once and in front, nothing of HTTP/1's connections. */
+function isAllowed(name: string, value: string, before: HeaderList): boolean {
+  if (name.startsWith(':')) {
+    if (!PSEUDO.has(name) || before.has(name) || value === '') return false
+    for (const other of before.keys()) if (!other.startsWith(':')) return false
+    return true
+  }
+  if (OF_HTTP1.has(name) || (name === 'te' && value !== 'trailers')) return false
+  return name !== '' && name === name.toLowerCase()
 }
 
 const sizeOf = ([name, value]: Field): number => name.length + value.length + ENTRY_OVERHEAD_BYTES
