@@ -77,7 +77,12 @@ function writeCallRow(row: Float32Array, { call, facts, count }: CandidateInput,
 }
 
 /** The order below is that of CANDIDATE_COLUMNS; a test holds the two together. */
-function writeCandidateRow(rows: Float32Array, at: number, instance: InstanceView, { call, facts, matchedBlocks, nowMs }: CandidateInput): void {
+function writeCandidateRow(
+  rows: Float32Array,
+  at: number,
+  instance: InstanceView,
+  { call, facts, matchedBlocks, nowMs }: CandidateInput,
+): void {
   const { ledger, scrape } = instance
   const { adapter } = facts
   rows[at] = ledger.inFlight
