@@ -50,9 +50,12 @@ async function place(
   return { call, head: await call.next() }
 }
 
+/** envoy.type.v3.StatusCode by name. */
+const STATUS: Readonly<Record<string, number>> = { BadRequest: 400, NotFound: 404, TooManyRequests: 429, ServiceUnavailable: 503 }
+
 const refusalOf = (answer: Answer): { code: number; body: string } => {
-  const told = answer.immediate_response as { status?: { code?: string | number }; body?: Buffer } | undefined
-  return { code: Number(told?.status?.code ?? 0), body: told?.body ? Buffer.from(told.body).toString() : '' }
+  const told = answer.immediate_response as { status?: { code?: string }; body?: Buffer } | undefined
+  return { code: STATUS[told?.status?.code ?? ''] ?? 0, body: told?.body ? Buffer.from(told.body).toString() : '' }
 }
 
 test('the destination is told twice, as a header and as metadata, and the body follows', async () => {
@@ -487,7 +490,7 @@ test('closing lets open calls end, refuses new ones, and cuts what stays', async
   const stuck = await place(client)
   await stuck.call.next()
   const closed = bench.picker.close(300)
-  call.send(responseHeaders({ endOfStream: true }))
+  call.send(responseHeaders({ type: 'text/plain', endOfStream: true }))
   expect(await call.next()).toHaveProperty('response_headers')
   await closed
   expect((await bench.settled(2)).map(({ outcome }) => outcome.kind).sort()).toEqual(['completed', 'timed out'])
