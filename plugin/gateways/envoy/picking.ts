@@ -10,7 +10,7 @@ import { type Arrived, Conversation, type ResponseMeter, type Step, type Verdict
 import type { Desk } from './desk.ts'
 import { type DirectParts, direct } from './directing.ts'
 import { DESTINATION_KEY, type FromEnvoy, type HeaderBag, type MetadataContext, type SetHeader } from './messages.ts'
-import { endpointsOf, noteModes, noteServed } from './observing.ts'
+import { endpointsOf, noteModes, noteServed, SEEN } from './observing.ts'
 import { readSubset } from './subset.ts'
 import { refusal, refusalOf, type Understood, understand } from './understanding.ts'
 
@@ -162,6 +162,7 @@ export class Picking implements ResponseMeter, PlaceOptions {
 
   #understand(arrived: Arrived): Understood {
     const { router, nextCallId, clock, textFeatures, count } = this.#desk
+    if (arrived.headers[DESTINATION_KEY] !== undefined) count(SEEN.callersDestination)
     const subset = readSubset(arrived.metadata, () => endpointsOf(this.#desk))
     if (subset) this.subset = subset
     return understand({ arrived, router, callId: nextCallId(), arrivedUnixMs: clock.nowUnixMs(), textFeatures, count })
