@@ -1,7 +1,6 @@
 import type { Call } from './call/call.ts'
 import type { Clock } from './clock.ts'
 import type { Fleet, LiveInstance } from './fleet/fleet.ts'
-import type { Dispatch } from './fleet/ledger.ts'
 import type { CallRow, DecisionRow, Log } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import type { CallFacts } from './placement/candidates.ts'
@@ -11,6 +10,7 @@ import type { LengthPredictor } from './prediction/running-length.ts'
 import type { Rng } from './rng.ts'
 import { PlacementError, type PlaceOptions, type PoolFacts, type Router } from './router.ts'
 import { createDecide, type Decision, keyOf, type PoolPolicies } from './router-decide.ts'
+import { Roster } from './router-roster.ts'
 import { LiveTicket } from './router-ticket.ts'
 
 /** What the router must know of a pool. */
@@ -76,7 +76,7 @@ export function createRouter(parts: RouterParts): LiveRouter {
   const { fleet, clock, events } = parts
   const served = new Map<string, { readonly at: ServedPool; readonly facts: PoolFacts; readonly adapter?: string }>()
   for (const pool of parts.pools) serve(pool, served)
-  const open = new Map<Dispatch, LiveTicket>()
+  const open = new Roster<LiveTicket>()
   const decide = createDecide({ fleet, rng: parts.rng, fallbacksMax: parts.retriesPerCall + SPARE_FALLBACKS, count: events.count })
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
     served.get(ticket.call.model)?.at.policies.policy.onSettled?.(ticket.input.decision.instance, ticket.call)
@@ -127,7 +127,8 @@ export function createRouter(parts: RouterParts): LiveRouter {
     models: () => [...served].map(([id, { at }]) => ({ id, pool: at.pool.name })),
     ready: () => fleet.ready(),
     abortStalled(nowMs) {
-      for (const stall of fleet.stalled(nowMs)) for (const dispatch of stall.dispatches) open.get(dispatch)?.stalled()
+      const hung = new Set(fleet.stalled(nowMs).flatMap((stall) => stall.dispatches))
+      if (hung.size > 0) for (const ticket of open.all()) if (ticket.isOn(hung)) ticket.stalled()
     },
     inFlight: () => open.size,
   }
