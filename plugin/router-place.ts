@@ -6,6 +6,7 @@ import type { CallRow, DecisionRow, Log } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import type { CallFacts } from './placement/candidates.ts'
 import { createPolicy } from './placement/policies.ts'
+import type { Policy } from './placement/policy.ts'
 import type { Weights } from './placement/weighted.ts'
 import type { LengthPredictor } from './prediction/running-length.ts'
 import type { Rng } from './rng.ts'
@@ -79,7 +80,7 @@ export function createRouter(parts: RouterParts): LiveRouter {
   const open = new Map<Dispatch, LiveTicket>()
   const decide = createDecide({ fleet, rng: parts.rng, fallbacksMax: parts.retriesPerCall + SPARE_FALLBACKS, count: events.count })
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
-    served.get(ticket.call.model)?.at.policies.policy.onSettled?.(ticket.input.decision.instance, ticket.call)
+    tellPolicy(served.get(ticket.call.model)?.at.policies.policy, ticket, outcome, clock.nowMs())
     learn(parts, ticket, outcome)
     parts.log.append(callRow(parts, ticket, outcome))
     events.settled(ticket, outcome)
@@ -110,7 +111,7 @@ export function createRouter(parts: RouterParts): LiveRouter {
         events.count('no instance')
         throw refusal
       }
-      at.policies.policy.onPlaced?.(decision.instance, call)
+      at.policies.policy.onPlaced?.(decision.instance, call, { nowMs: startedMs, ...known })
       const arrivedMs = options.arrivedMs ?? startedMs
       const decisionRow = describeDecision({ decision, known, startedMs, nowMs: clock.nowMs(), arrivedMs })
       return new LiveTicket(ticketParts, {
@@ -202,6 +203,21 @@ function expectLatency(instance: LiveInstance, outputTokens: number): { predicte
   if (Number.isNaN(recentTtftMs)) return {}
   const e2eMs = recentTtftMs + Math.max(0, outputTokens - 1) * recentTpotMs
   return { predictedTtftMs: recentTtftMs, ...(Number.isNaN(e2eMs) ? {} : { predictedE2eMs: e2eMs }) }
+}
+
+/** A policy that keeps state learns how its choice ended, in the instance's own time: what passed before its placement is taken off. */
+function tellPolicy(policy: Policy | undefined, ticket: LiveTicket, outcome: Outcome, nowMs: number): void {
+  if (!policy?.onSettled) return
+  const { decision, decisionRow, promptTokens } = ticket.input
+  policy.onSettled(decision.instance, ticket.call, {
+    nowMs,
+    completed: outcome.kind === 'completed' && ticket.attempts.length === 1,
+    ttftMs: (outcome.ttftMs ?? Number.NaN) - decisionRow.placedMs,
+    tpotMs: outcome.tpotMs ?? Number.NaN,
+    e2eMs: outcome.e2eMs - decisionRow.placedMs,
+    promptTokens: outcome.promptTokens ?? promptTokens,
+    outputTokens: outcome.outputTokens ?? Number.NaN,
+  })
 }
 
 function learn(parts: RouterParts, ticket: LiveTicket, outcome: Outcome): void {
