@@ -1,11 +1,11 @@
 import { issueSignInLink } from '../admin/access/link.ts'
-import { serveAdmin } from '../admin/serve.ts'
+import { runAdmin } from '../admin/serve.ts'
 import { systemClock } from './clock.ts'
 import { openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
-import { openReader } from './log/read/reader.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
 import { configOf } from './main-config.ts'
+import { VERSION } from './main-version.ts'
 
 /** The admin process: its own port, its own event loop; ending it changes nothing for callers. */
 export function runAdminRole(): void {
@@ -16,27 +16,29 @@ async function startAdmin({ input }: StartMessage): Promise<Running> {
   const config = configOf(input)
   const { listen } = config.admin
   if (!listen) return { facts: {}, drain: async () => undefined }
-  const reader = openReader(databasePath(config.dataDir, 'log'))
-  const control = openControl({ path: databasePath(config.dataDir, 'control'), clock: systemClock })
+  const logPath = databasePath(config.dataDir, 'log')
+  const controlPath = databasePath(config.dataDir, 'control')
   try {
-    const server = await serveAdmin({
+    const admin = await runAdmin({
       listen,
-      reader,
-      control,
+      logPath,
+      controlPath,
       clock: systemClock,
-      dataDir: config.dataDir,
-      retentionDays: config.log.retentionDays,
+      facts: { version: VERSION, retentionDays: config.log.retentionDays },
+      write: (line) => console.error(`phasewise: ${line}`),
     })
-    const signIn = issueSignInLink(control, systemClock)
-    return {
-      facts: { url: server.url, ...(signIn ? { signIn } : {}) },
-      async drain() {
-        await server.close()
-        reader.close()
-        control.close()
-      },
-    }
+    const signIn = freshLink(controlPath)
+    return { facts: { url: admin.url, ...(signIn ? { signIn } : {}) }, drain: () => admin.close() }
   } catch (error) {
-    throw listenProblem(error, 'admin.listen', `${listen.host}:${listen.port}`)
+    throw listenProblem((error as Error).cause ?? error, 'admin.listen', `${listen.host}:${listen.port}`)
+  }
+}
+
+function freshLink(path: string): string | undefined {
+  const control = openControl({ path, clock: systemClock })
+  try {
+    return issueSignInLink(control, systemClock)
+  } finally {
+    control.close()
   }
 }

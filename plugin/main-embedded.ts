@@ -2,10 +2,10 @@ import type { ConfigParts } from './config.ts'
 import { defaultVirtualFleet, VIRTUAL_MODEL } from './simulation/virtual-fleet.ts'
 
 /**
- * Speeds of the embedded fleet's profiles: their decode rates at eight running calls of 500 tokens by the step law of
- * simulation.md, V100 = 1: (33 + 0.75e-3·4000) ÷ (9.15 + 3.7e-4·4000) = 36 ÷ 10.6 = 3.4.
+ * Speeds of the embedded fleet's profiles: calls per second each completes when it always has calls waiting, V100 = 1; measured on the
+ * five-task mix by simulation/saturation.ts: 34.5 ÷ 7.2 = 4.8.
  */
-const SPEEDS: Readonly<Record<string, number>> = { 'v100-llama-2-7b': 1, 'a100-llama-2-7b': 3.4 }
+const SPEEDS: Readonly<Record<string, number>> = { 'v100-llama-2-7b': 1, 'a100-llama-2-7b': 4.8 }
 
 /** How many instances the embedded fleet has. */
 export const EMBEDDED_COUNT = defaultVirtualFleet.length
@@ -17,5 +17,8 @@ export function embeddedConfig(urls: readonly string[]): ConfigParts['input'] {
     speed: SPEEDS[profile] ?? 1,
     url: urls[i] ?? 'http://127.0.0.1:1',
   }))
-  return { path: 'embedded default', value: { pools: [{ name: VIRTUAL_MODEL, engine: 'virtual', instances }] } }
+  return {
+    path: 'embedded default',
+    value: { gateways: { openai: { debugHeaders: true } }, pools: [{ name: VIRTUAL_MODEL, engine: 'virtual', instances }] },
+  }
 }

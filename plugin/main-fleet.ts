@@ -53,7 +53,7 @@ export function startFleet(parts: LiveFleetParts): LiveFleet {
     discoverPool(pool, parts, (instances) => {
       connections.configure(pool.name, instances)
       fleet.reconcile(pool.name, instances)
-      scraper.track(fleet.pools().flatMap((name) => fleet.instances(name)))
+      scraper.track(fleet.pools().flatMap((name) => fleet.instances(name).filter((one) => !one.leaving)))
     }),
   )
   return {

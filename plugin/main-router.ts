@@ -199,6 +199,11 @@ async function openProxy(parts: {
       clock: systemClock,
       telemetry,
       count,
+      providerOf: (pool) => config.pools.find((one) => one.name === pool)?.engine ?? 'other',
+      anyInstance: (model) => {
+        const { count: eligible, instances } = live.fleet.candidates(router.poolFor(model)?.name ?? '')
+        return eligible > 0 ? instances[0] : undefined
+      },
     })
   } catch (error) {
     throw listenProblem(error, 'gateways.openai.listen', `${listen.host}:${listen.port}`)

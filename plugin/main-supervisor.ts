@@ -24,12 +24,15 @@ const RESTART_MS_MAX = 15_000
 const RAN_WELL_MS = 60_000
 /** All must be gone within 10 s of the word: what is left then is ended the hard way. */
 const LEAVE_MS = 9_000
+/** A role that ended this often without ever having been ready will not come up by itself. Chosen: with the restarts' delays about 8 s. */
+const START_TRIES = 5
 
 interface Child {
   readonly role: Role
   process: ChildProcess | undefined
   restart: NodeJS.Timeout | undefined
   crashesInARow: number
+  wasReady: boolean
 }
 
 /** A supervisor with no children yet. */
@@ -52,9 +55,13 @@ export function createSupervisor(parts: SupervisorParts): Supervisor {
     })
     child.process = own
     own.on('message', (said: ChildMessage) => {
-      if (said.type === 'ready') onReady(said.facts)
-      else if (said.type === 'line') parts.print(said.text)
+      if (said.type === 'ready') {
+        child.wasReady = true
+        onReady(said.facts)
+      } else if (said.type === 'line') parts.print(said.text)
+      else if (child.wasReady) parts.print(`phasewise: ${child.role}: ${said.text}`)
       else {
+        // At the first start this is a mistake to be told; later the role is started again, and the others go on.
         unusable = true
         onGivingUp(said.text)
         parts.onUnusable(child.role, said.text)
@@ -65,6 +72,11 @@ export function createSupervisor(parts: SupervisorParts): Supervisor {
       if (stopping || unusable) return
       crashes[child.role] = (crashes[child.role] ?? 0) + 1
       child.crashesInARow = parts.nowMs() - startedMs > RAN_WELL_MS ? 1 : child.crashesInARow + 1
+      if (!child.wasReady && child.crashesInARow >= START_TRIES) {
+        const text = `${child.role} could not start (${signal ?? `code ${code}`}); the reason stands above`
+        onGivingUp(text)
+        return parts.onUnusable(child.role, text)
+      }
       const delayMs = Math.min(RESTART_MS * 2 ** (child.crashesInARow - 1), RESTART_MS_MAX)
       parts.print(
         `phasewise: ${child.role} ended (${signal ?? `code ${code}`}); starts again in ${delayMs} ms (crash ${crashes[child.role]})`,
@@ -77,7 +89,7 @@ export function createSupervisor(parts: SupervisorParts): Supervisor {
   return {
     crashes,
     start(role, message) {
-      const child: Child = { role, process: undefined, restart: undefined, crashesInARow: 0 }
+      const child: Child = { role, process: undefined, restart: undefined, crashesInARow: 0, wasReady: false }
       children.push(child)
       return new Promise((resolve, reject) => launch(child, message, resolve, (text) => reject(new Error(text))))
     },

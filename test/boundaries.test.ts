@@ -118,8 +118,8 @@ test.each([
 })
 
 test('a types-only row refuses a value', () => {
-  expect(importViolations(made('plugin/log/bad.ts', "import { formatId } from '../call/id.ts'"), TABLE)).toEqual([
-    'plugin/log/bad.ts imports plugin/call/id.ts: log may not import call; only with `import type`',
+  expect(importViolations(made('plugin/log/bad.ts', "import { meter } from '../outcome/meter.ts'"), TABLE)).toEqual([
+    'plugin/log/bad.ts imports plugin/outcome/meter.ts: log may not import outcome; only with `import type`',
   ])
 })
 

@@ -4,7 +4,7 @@
  *
  * The scan works on the body's latin1 text, whose positions are byte positions and whose ASCII is JSON's own: every structural sign is
  * ASCII and no byte of a UTF-8 sequence is. It trusts that the body is valid JSON (parse it first); on anything else it still ends, with
- * ranges that mean nothing or a SyntaxError from a key that is none.
+ * ranges that mean nothing.
  */
 
 /** One top-level member: `keyStart` at the key's opening quote, the value in [start, end), all byte offsets in the body. */
@@ -106,7 +106,12 @@ function nameIn(latin1: string, quoted: { readonly start: number; readonly end: 
 }
 
 function decodedName(quoted: string): string {
-  return String(JSON.parse(Buffer.from(quoted, 'latin1').toString('utf8')))
+  try {
+    return String(JSON.parse(Buffer.from(quoted, 'latin1').toString('utf8')))
+  } catch {
+    // Only in what is no JSON at all: then it is no name anybody asks for.
+    return quoted
+  }
 }
 
 function skipBlanks(text: string, from: number): number {

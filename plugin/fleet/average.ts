@@ -19,10 +19,6 @@ export class MovingAverage {
     if (!Number.isFinite(value)) return
     this.#value = Number.isNaN(this.#value) ? value : this.#value + this.#gain * (value - this.#value)
   }
-
-  reset(): void {
-    this.#value = Number.NaN
-  }
 }
 
 /** Ratio of two decaying sums: a mean weighted by the size of each event, so that large events decide. NaN until the first. */

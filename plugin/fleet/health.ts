@@ -5,13 +5,13 @@ import type { HealthOptions } from './options.ts'
 export type FailureKind = 'connect' | 'reset' | 'full' | 'status' | 'aborted' | 'stalled' | 'timed out'
 
 /**
- * How heavily each failure weighs against `ejectAtPoints` (6). Nobody listening, and a hang proven by counters that stand still, eject at once. A
- * broken connection or an aborted answer may be the call's own doing: two in a row. An error status: three. A timeout is mostly
- * a long queue, and an instance less makes all queues longer: six. Full is not broken.
+ * How heavily each failure weighs against `ejectAtPoints` (6 by default). Nobody listening, and a hang proven by counters that
+ * stand still, eject at once, whatever that limit is. A broken connection or an aborted answer may be the call's own doing: two
+ * in a row. An error status: three. A timeout is mostly a long queue, and an instance less makes all queues longer: six. Full is not broken.
  */
 export const FAILURE_POINTS: Readonly<Record<FailureKind, number>> = {
-  connect: 6,
-  stalled: 6,
+  connect: Number.POSITIVE_INFINITY,
+  stalled: Number.POSITIVE_INFINITY,
   reset: 3,
   aborted: 3,
   status: 2,
@@ -115,8 +115,9 @@ export class Health {
     if (FAILURE_POINTS[kind] === 0 || dispatchedMs <= this.#ejectedMs || this.#phase === 'ejected') return undefined
     this.#count(1)
     const before = this.#ejectionCount
-    this.#points += FAILURE_POINTS[kind]
-    const receipt = { kind, points: FAILURE_POINTS[kind], streak: this.#streak, ended: this.#ended, ejection: 0 }
+    const points = Math.min(FAILURE_POINTS[kind], this.#options.ejectAtPoints)
+    this.#points += points
+    const receipt = { kind, points, streak: this.#streak, ended: this.#ended, ejection: 0 }
     if (this.#phase === 'trial') this.#eject(`the trial call failed: ${kind}`, nowMs)
     else this.#judge(nowMs, kind)
     if (this.#ejectionCount > before) receipt.ejection = this.#ejectionCount

@@ -42,12 +42,15 @@ const HASH = 35
 export function readMetrics(text: string): EngineMetrics {
   const reading: Reading = { values: new Map(), ranked: new Map(), adaptersAt: Number.NEGATIVE_INFINITY, adapters: undefined }
   let start = 0
+  // Histograms repeat one name, with what ends it, for twenty lines: not asked for once, not asked for again.
+  let skipped = '#'
   for (let end = text.indexOf('\n'); end >= 0; start = end + 1, end = text.indexOf('\n', start)) {
     const first = text.charCodeAt(start)
-    if (first === HASH || first === NEWLINE) continue
+    if (first === HASH || first === NEWLINE || text.startsWith(skipped, start)) continue
     const nameEnd = nameEndOf(text, start, end)
     const signal = METRICS.get(text.slice(start, nameEnd))
-    if (signal !== undefined) readLine(reading, signal, text.slice(nameEnd, end))
+    if (signal === undefined) skipped = text.slice(start, nameEnd + 1)
+    else readLine(reading, signal, text.slice(nameEnd, end))
   }
   for (const { signal, value } of reading.ranked.values()) add(reading, signal, value)
   return conclude(reading)

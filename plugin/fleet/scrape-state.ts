@@ -56,9 +56,6 @@ export class ScrapeState implements ScrapeView {
   ageMs(nowMs: number): number {
     return nowMs - this.#takenMs
   }
-  get takenMs(): number {
-    return this.#takenMs
-  }
   get waiting(): number {
     const { waiting, running } = this.#metrics
     if (!(waiting > 0)) return waiting

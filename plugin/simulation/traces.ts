@@ -183,10 +183,10 @@ function parseObject(text: string): object {
   throw new Error('not an object; every line has to be one whole object')
 }
 
-/** Stamps come in coarse steps in some traces (3 s in Mooncake's): from this many equal stamps on, they are spread over the step. */
-const TIES = 2
-
-/** Spreads calls of one stamp evenly until the next stamp; the last group takes the step before it. */
+/**
+ * Stamps come in coarse steps in some traces (3 s in Mooncake's): calls of one stamp are spread evenly until the next stamp, the last
+ * group over the step before it.
+ */
 class TieSpreader {
   #group: TraceCall[] = []
   #stepMs = 0
@@ -207,7 +207,6 @@ class TieSpreader {
   flush(): TraceCall[] {
     const group = this.#group
     this.#group = []
-    if (group.length < TIES) return group
     return group.map((call, index) => ({ ...call, atMs: call.atMs + (this.#stepMs * index) / group.length }))
   }
 }

@@ -4,8 +4,16 @@ import { modelEdit, replaceField, scanFields, spliceBody, usageEdit } from '../.
 
 const blank = fc.stringMatching(/^[ \t\r\n]{0,3}$/)
 
-/** JSON text of an object with the sender's own white space, escapes and repeated keys. */
-const objectText = fc
+interface Member {
+  readonly key: string
+  readonly value: string
+}
+
+/**
+ * JSON text of an object with the sender's own white space, escapes and repeated keys, and its members as they were written. The members are
+ * the judge, not JSON.parse: V8 13.6 takes the escaped key " " for a key "\\" that it met before in that place.
+ */
+const written = fc
   .tuple(
     fc.array(
       fc.record({
@@ -31,47 +39,48 @@ const objectText = fc
       const key = m.escaped ? escapedAll(m.key) : JSON.stringify(m.key)
       return `${m.blanks[0]}${key}${m.blanks[1]}:${m.blanks[2]}${m.value}${m.blanks[3]}`
     })
-    return `${before}{${texts.length === 0 ? inside : texts.join(',')}}${inside}`
+    return { text: `${before}{${texts.length === 0 ? inside : texts.join(',')}}${inside}`, members: members as readonly Member[] }
   })
 
 function escapedAll(text: string): string {
   return `"${Array.from({ length: text.length }, (_, i) => `\\u${text.charCodeAt(i).toString(16).padStart(4, '0')}`).join('')}"`
 }
 
-const valueAt = (body: Buffer, range: { start: number; end: number }): unknown => JSON.parse(body.toString('utf8', range.start, range.end))
+/** Name to value text, the last of equal names. */
+const byName = (members: readonly Member[]): Map<string, string> => new Map(members.map(({ key, value }) => [key, value]))
+
+const scannedByName = (body: Buffer): Map<string, string> =>
+  new Map([...scanFields(body.toString('latin1')).ranges].map(([name, range]) => [name, body.toString('utf8', range.start, range.end)]))
 
 describe('fields of a body', () => {
-  test('every range holds exactly the value JSON.parse gives that key', () => {
+  test('every range holds exactly the value written for its name, the last of equal names', () => {
     fc.assert(
-      fc.property(objectText, (text) => {
-        const body = Buffer.from(text)
-        const { ranges } = scanFields(body.toString('latin1'))
-        // Parsed from the same bytes: a lone half of a surrogate pair does not survive UTF-8.
-        const parsed = new Map(Object.entries(JSON.parse(body.toString('utf8'))))
-        expect(new Set(ranges.keys())).toEqual(new Set(parsed.keys()))
-        for (const [name, range] of ranges) expect(valueAt(body, range)).toEqual(parsed.get(name))
+      fc.property(written, ({ text, members }) => {
+        expect(scannedByName(Buffer.from(text))).toEqual(byName(members))
       }),
       { numRuns: 500 },
     )
   })
 
+  test('names and values are those of JSON.parse', () => {
+    fc.assert(
+      fc.property(fc.dictionary(fc.stringMatching(/^[a-z_]{0,8}$/), fc.jsonValue()), fc.nat(3), (object, indent) => {
+        const body = Buffer.from(JSON.stringify(object, null, indent))
+        const scanned = [...scannedByName(body)].map(([name, value]) => [name, JSON.parse(value)])
+        expect(Object.fromEntries(scanned)).toEqual(JSON.parse(body.toString('utf8')))
+      }),
+    )
+  })
+
   test('a replaced field changes its value and no other byte', () => {
     fc.assert(
-      fc.property(objectText, fc.string(), (text, model) => {
+      fc.property(written, fc.string(), ({ text, members }, model) => {
         const body = Buffer.from(text)
-        const fields = scanFields(body.toString('latin1'))
-        const edit = modelEdit(fields, model)
+        const edit = modelEdit(scanFields(body.toString('latin1')), model)
         const after = spliceBody(body, [edit])
         expect(after.subarray(0, edit.start)).toEqual(body.subarray(0, edit.start))
         expect(after.subarray(edit.start + edit.bytes.length)).toEqual(body.subarray(edit.end))
-        const before = JSON.parse(body.toString('utf8'))
-        Object.defineProperty(before, 'model', {
-          value: Buffer.from(model).toString('utf8'),
-          enumerable: true,
-          writable: true,
-          configurable: true,
-        })
-        expect(JSON.parse(after.toString('utf8'))).toEqual(before)
+        expect(scannedByName(after)).toEqual(byName([...members, { key: 'model', value: JSON.stringify(model) }]))
       }),
       { numRuns: 300 },
     )
@@ -80,15 +89,7 @@ describe('fields of a body', () => {
   test('bytes that are no JSON still end the scan', () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[{}[\]",:\\a0 ]{0,40}$/), (text) => {
-        const scan = (): number => {
-          try {
-            return scanFields(text).ranges.size
-          } catch (error) {
-            expect(error).toBeInstanceOf(SyntaxError)
-            return 0
-          }
-        }
-        expect(scan()).toBeLessThanOrEqual(text.length)
+        expect(scanFields(text).ranges.size).toBeLessThanOrEqual(text.length)
       }),
       { numRuns: 500 },
     )

@@ -108,7 +108,7 @@ export async function makeSite(config: Record<string, unknown>): Promise<Site> {
   const folder = makeFolder()
   const [proxy, admin, metrics, placements, envoy] = await freePorts(5)
   const file = {
-    gateways: { openai: { listen: proxy }, placements: { listen: placements }, envoy: { listen: envoy } },
+    gateways: { openai: { listen: proxy, debugHeaders: true }, placements: { listen: placements }, envoy: { listen: envoy } },
     admin: { listen: admin },
     telemetry: { metrics },
     ...config,
@@ -116,4 +116,43 @@ export async function makeSite(config: Record<string, unknown>): Promise<Site> {
   writeFileSync(join(folder, 'phasewise.yaml'), stringify(file))
   const at = (port: number | undefined): string => `http://127.0.0.1:${port}`
   return { folder, proxy: at(proxy), admin: at(admin), metrics: at(metrics) }
+}
+
+/** A virtual instance in a process of its own, so that it can be killed. */
+export interface InstanceProcess extends RunningProcess {
+  readonly url: string
+}
+
+/** Starts a virtual instance; resolves when it listens. */
+export async function startInstance(
+  options: { readonly profile?: string; readonly timeFactor?: number; readonly port?: number } = {},
+): Promise<InstanceProcess> {
+  const { profile = 'a100-llama-2-7b', timeFactor = 4, port = 0 } = options
+  const args = ['virtual-instance', '--profile', profile, '--time-factor', String(timeFactor), '--port', String(port)]
+  const child = runPhasewise(args, { cwd: makeFolder() })
+  const [, url = ''] = await child.printed(/ at (http:\S+),/)
+  return { ...child, url }
+}
+
+/** Starts Phasewise over these instances and waits until it serves. */
+export async function startSite(
+  instances: readonly { readonly url: string }[],
+  config: Record<string, unknown> = {},
+): Promise<Site & { readonly phasewise: RunningProcess; readonly signIn: string }> {
+  const pool = { name: 'llama-2-7b', engine: 'virtual', exploration: 0, instances: instances.map(({ url }, i) => ({ name: `i${i}`, url })) }
+  const site = await makeSite({ pools: [pool], ...config })
+  const phasewise = runPhasewise(['start'], { cwd: site.folder })
+  const [, signIn = ''] = await phasewise.printed(/admin +(http:\S+)/)
+  await phasewise.printed(/first calls:/)
+  return { ...site, phasewise, signIn }
+}
+
+/** Asks until `read` gives something; for facts that another process writes within its own rhythm. Gives up with `what` after a minute. */
+export async function eventually<T>(what: string, read: () => T | undefined | Promise<T | undefined>): Promise<T> {
+  for (let tries = 0; tries < 600; tries++) {
+    const value = await read()
+    if (value !== undefined) return value
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+  throw new Error(`it never came true: ${what}`)
 }

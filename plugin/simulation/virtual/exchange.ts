@@ -23,6 +23,7 @@ export async function readJson(request: IncomingMessage): Promise<unknown> {
   }
 }
 
+/** Ends the response with a JSON body. */
 export function sendJson(response: ServerResponse, status: number, payload: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json' })
   response.end(JSON.stringify(payload))

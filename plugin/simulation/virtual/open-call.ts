@@ -21,6 +21,8 @@ export interface OpenCallParts {
 /** One call whose answer is under way. It ends exactly once: finished, broken by its behaviour, or left by its caller. */
 export class OpenCall {
   readonly #parts: OpenCallParts
+  /** Pieces sent so far, per answer. */
+  readonly #indexes: number[] = []
   #sentTokens = 0
   #cachedTokens = 0
   #answersLeft: number
@@ -99,8 +101,6 @@ export class OpenCall {
     response.writeHead(200, { 'content-type': 'application/json' })
     response.end(JSON.stringify(renderer.whole(this.#usage())))
   }
-
-  readonly #indexes: number[] = []
 
   #usage(): Usage {
     return { promptTokens: this.#parts.promptTokens, outputTokens: this.#sentTokens, cachedTokens: this.#cachedTokens }

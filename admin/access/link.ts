@@ -1,0 +1,17 @@
+import type { Clock } from '../../plugin/clock.ts'
+import type { Control } from '../../plugin/log/control.ts'
+import { createToken, tokenSha256 } from './tokens.ts'
+
+/** A machine set up in the evening is opened the next morning. */
+const LINK_LIFE_MS = 24 * 3_600_000
+
+/**
+ * Path of a fresh one-time link (`/welcome/<token>`) that lets its first visitor set name and password and become admin; undefined
+ * when there are users already, who sign in. Only the token's hash is kept.
+ */
+export function issueSignInLink(control: Control, clock: Clock): string | undefined {
+  if (control.users.count() > 0) return undefined
+  const token = createToken()
+  control.signInLinks.add({ tokenSha256: tokenSha256(token), expiresUnixMs: clock.nowUnixMs() + LINK_LIFE_MS })
+  return `/welcome/${token}`
+}

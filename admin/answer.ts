@@ -1,0 +1,60 @@
+import type { Session, User } from '../plugin/log/control/people.ts'
+import type { CookieChange } from './access/cookies.ts'
+
+/** Which look a visitor chose; 'system' follows the browser. */
+export type Theme = 'system' | 'light' | 'dark'
+
+/** One request as a page sees it: only texts, each at most once, already checked for origin, form token and role. */
+export interface Visit {
+  /** Path and query as asked for, to come back to. */
+  readonly url: string
+  readonly path: string
+  /** From the route's own pattern, e.g. `callId`. */
+  readonly params: Readonly<Record<string, string>>
+  readonly query: Readonly<Record<string, string>>
+  /** Empty unless the request is a POST. */
+  readonly form: Readonly<Record<string, string>>
+  readonly nowUnixMs: number
+  readonly address: string
+  readonly theme: Theme
+  /** To be sent back by every form. */
+  readonly formToken: string
+  readonly session: Session | undefined
+  readonly user: User | undefined
+}
+
+/** What a view is filled with: plain data. */
+export type Model = Readonly<Record<string, unknown>>
+
+/** What a page answers; the app turns it into HTTP. */
+export type Answer =
+  | {
+      readonly kind: 'page'
+      readonly view: string
+      readonly title: string
+      readonly model: Model
+      readonly status?: number
+      readonly cookies?: readonly CookieChange[]
+    }
+  /** 303: after every POST. `to` is a path of ours. */
+  | { readonly kind: 'see other'; readonly to: string; readonly cookies?: readonly CookieChange[] }
+  | { readonly kind: 'problem'; readonly status: 400 | 403 | 404 | 410 | 429; readonly title: string; readonly text: string }
+  | { readonly kind: 'json'; readonly status: number; readonly body: Model }
+
+/** Who may use a route: anybody, anybody signed in with at least this role. */
+export type Need = 'anyone' | 'viewer' | 'operator' | 'admin'
+
+/** One address of the admin. The app is made of these alone, so a test can walk every route × role × method. */
+export interface Route {
+  readonly method: 'get' | 'post'
+  readonly path: string
+  readonly need: Need
+  readonly handle: (visit: Visit) => Answer | Promise<Answer>
+}
+
+const RANK = { anyone: 0, viewer: 1, operator: 2, admin: 3 } as const satisfies Record<Need, number>
+
+/** A user of this role (undefined: nobody is signed in) may do what needs `need`. */
+export function mayUse(role: User['role'] | undefined, need: Need): boolean {
+  return (role === undefined ? 0 : RANK[role]) >= RANK[need]
+}

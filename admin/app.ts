@@ -1,0 +1,220 @@
+import express, { type Express, type NextFunction, type Request, type Response } from 'express'
+import helmet from 'helmet'
+import type { Clock } from '../plugin/clock.ts'
+import type { Control } from '../plugin/log/control.ts'
+import type { Reader } from '../plugin/log/read/reader.ts'
+import { createRollups } from '../plugin/log/read/rollups.ts'
+import { COOKIES, type CookieChange, readCookies } from './access/cookies.ts'
+import { isSameOrigin } from './access/origin.ts'
+import { createSessionStore } from './access/session.ts'
+import { createThrottle } from './access/throttle.ts'
+import { createToken, sameSecret } from './access/tokens.ts'
+import { type Answer, mayUse, type Route, type Theme, type Visit } from './answer.ts'
+import { readAssets } from './assets.ts'
+import { type FrameFacts, frameModel } from './frame.ts'
+import { createRender } from './render.ts'
+import { createRoutes } from './routes.ts'
+
+/** What the admin is made of. `facts` are what the foot tells. */
+export interface AdminParts {
+  readonly reader: Reader
+  readonly control: Control
+  readonly clock: Clock
+  readonly facts: FrameFacts
+  /** Told of every page that failed; the visitor sees only that it did. */
+  readonly onError: (error: unknown, url: string) => void
+}
+
+/** A form of ours is a few hundred bytes. */
+const FORM_BYTES_MAX = 16 * 1024
+
+/** A strict policy: nothing inline, nothing from elsewhere, no script at all. */
+const HEADERS = helmet({
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: {
+      defaultSrc: ["'none'"],
+      styleSrc: ["'self'"],
+      imgSrc: ["'self'"],
+      formAction: ["'self'"],
+      frameAncestors: ["'none'"],
+      baseUri: ["'none'"],
+    },
+  },
+  // With no-referrer browsers send `Origin: null` on our own forms, and the same-origin check could not tell them from others.
+  referrerPolicy: { policy: 'same-origin' },
+  strictTransportSecurity: false,
+})
+
+/** The admin as an Express app, and the table it was made from. */
+export function createAdmin(parts: AdminParts): { readonly app: Express; readonly routes: readonly Route[] } {
+  const { reader, control, clock } = parts
+  const sessions = createSessionStore({ control, clock })
+  const routes = createRoutes({
+    reader,
+    control,
+    clock,
+    sessions,
+    throttle: createThrottle(clock),
+    rollups: createRollups(),
+  })
+  const assets = readAssets()
+  const send = createSender(parts, assets.href)
+  const app = express()
+  app.disable('x-powered-by').disable('etag').set('query parser', 'simple')
+  app.use(HEADERS)
+  app.get('/assets/:name', (request, response, next) => {
+    const asset = assets.find(String(request.params.name))
+    if (asset === undefined) return next()
+    response.set('Cache-Control', 'public, max-age=31536000, immutable').type(asset.type).send(asset.bytes)
+  })
+  app.use((_request, response, next) => {
+    response.set('Cache-Control', 'no-store')
+    next()
+  })
+  app.use(express.urlencoded({ extended: false, limit: FORM_BYTES_MAX }))
+  const visitOf = (request: Request, response: Response): Visit => {
+    const visit = readVisit({ request, response, sessions, nowUnixMs: clock.nowUnixMs() })
+    response.locals.visit = visit
+    return visit
+  }
+  for (const route of routes) {
+    app[route.method](route.path, async (request, response) => {
+      const visit = visitOf(request, response)
+      send(response, visit, refusal(route, visit, request) ?? (await route.handle(visit)))
+    })
+  }
+  app.use((request, response) => {
+    const visit = visitOf(request, response)
+    const text = 'There is no page at this address. It may have been typed wrongly, or the page has moved.'
+    send(response, visit, signInFirst(visit) ?? { kind: 'problem', status: 404, title: 'Page not found', text })
+  })
+  app.use((error: unknown, request: Request, response: Response, _next: NextFunction) => {
+    const status = statusOf(error)
+    if (status >= 500) parts.onError(error, request.path)
+    if (response.headersSent) return void response.destroy()
+    send.bare(response, response.locals.visit ?? visitOf(request, response), status)
+  })
+  return { app, routes }
+}
+
+/** What keeps this visitor from this route; undefined when nothing does. */
+function refusal(route: Route, visit: Visit, request: Request): Answer | undefined {
+  if (route.method === 'post') {
+    const told = visit.form.formToken
+    if (!isSameOrigin(request.headers) || told === undefined || !sameSecret(told, visit.formToken))
+      return {
+        kind: 'problem',
+        status: 403,
+        title: 'This form is out of date',
+        text: 'Nothing was changed. The form came from another page or an older session: go back, load the page again and repeat what you did.',
+      }
+  }
+  if (mayUse(visit.user?.role, route.need)) return undefined
+  return (
+    signInFirst(visit) ?? {
+      kind: 'problem',
+      status: 403,
+      title: 'Not allowed',
+      text: `This needs the role ${route.need}; yours is ${visit.user?.role}. Nothing was changed. Ask an admin for the role.`,
+    }
+  )
+}
+
+function signInFirst(visit: Visit): Answer | undefined {
+  if (visit.user !== undefined) return undefined
+  return { kind: 'see other', to: visit.url === '/' ? '/sign-in' : `/sign-in?next=${encodeURIComponent(visit.url)}` }
+}
+
+function readVisit(parts: {
+  readonly request: Request
+  readonly response: Response
+  readonly sessions: ReturnType<typeof createSessionStore>
+  readonly nowUnixMs: number
+}): Visit {
+  const { request, response, sessions, nowUnixMs } = parts
+  const cookies = readCookies(request.headers.cookie)
+  const found = sessions.find(cookies.get(COOKIES.session))
+  let formToken = found?.session.formToken ?? cookies.get(COOKIES.form)
+  if (formToken === undefined || formToken === '') {
+    formToken = createToken()
+    setCookies(response, [{ name: COOKIES.form, value: formToken }])
+  }
+  const theme = cookies.get(COOKIES.theme)
+  const isPost = request.method === 'POST'
+  return {
+    url: isPost ? '/' : request.originalUrl,
+    path: request.path,
+    params: texts(request.params),
+    query: texts(request.query),
+    form: isPost ? texts(request.body) : {},
+    nowUnixMs,
+    address: request.socket.remoteAddress ?? 'unknown',
+    theme: theme === 'light' || theme === 'dark' ? theme : ('system' satisfies Theme),
+    formToken,
+    session: found?.session,
+    user: found?.user,
+  }
+}
+
+/** Only texts: of a name given twice the first, of an empty one nothing. */
+function texts(values: unknown): Record<string, string> {
+  const kept: Record<string, string> = Object.create(null)
+  if (typeof values !== 'object' || values === null) return kept
+  for (const [name, value] of Object.entries(values)) {
+    const first: unknown = Array.isArray(value) ? value[0] : value
+    if (typeof first === 'string' && first !== '') kept[name] = first
+  }
+  return kept
+}
+
+function setCookies(response: Response, cookies: readonly CookieChange[]): void {
+  for (const { name, value, lifeMs } of cookies) {
+    const options = { httpOnly: true, sameSite: 'lax', secure: response.req.secure, path: '/' } as const
+    if (value === undefined) response.clearCookie(name, options)
+    else response.cookie(name, value, lifeMs === undefined ? options : { ...options, maxAge: lifeMs })
+  }
+}
+
+function createSender(parts: AdminParts, href: (name: string) => string) {
+  const render = createRender()
+  const links = { css: href('phasewise.css'), icon: href('favicon.svg') }
+  const page = (visit: Visit, view: string, model: Record<string, unknown>): string => {
+    const frame = visit.user === undefined ? undefined : parts.reader.read((query) => frameModel(query, visit, parts.facts))
+    return render(view, { ...model, ...common(visit), ...links, frame })
+  }
+  const send = (response: Response, visit: Visit, answer: Answer): void => {
+    if ('cookies' in answer && answer.cookies !== undefined) setCookies(response, answer.cookies)
+    if (answer.kind === 'see other') return void response.redirect(303, answer.to)
+    if (answer.kind === 'json') return void response.status(answer.status).json(answer.body)
+    const { status = 200, title } = answer
+    const [view, model] = answer.kind === 'page' ? [answer.view, answer.model] : ['problem', { text: answer.text, status }]
+    response
+      .status(status)
+      .type('html')
+      .send(page(visit, view, { ...model, title }))
+  }
+  /** Without the frame: what failed may be the log that the frame is read from. */
+  send.bare = (response: Response, visit: Visit, status: number): void => {
+    const title = status >= 500 ? 'This page failed' : 'This request could not be read'
+    const text =
+      status >= 500
+        ? 'The error is in the admin’s output. Callers are not affected: the router works without the admin. Load the page again, or go to the Overview.'
+        : 'Nothing was changed. Go back and try again.'
+    const model = { title, text, status, ...common(visit), ...links, frame: undefined }
+    response.status(status).type('html').send(render('problem', model))
+  }
+  return send
+}
+
+const common = (visit: Visit) => ({
+  theme: visit.theme === 'system' ? undefined : visit.theme,
+  themes: (['system', 'light', 'dark'] as const).map((name) => ({ name, current: name === visit.theme })),
+  formToken: visit.formToken,
+  here: visit.url,
+})
+
+function statusOf(error: unknown): number {
+  const status = typeof error === 'object' && error !== null && 'status' in error ? Number(error.status) : 500
+  return status >= 400 && status < 500 ? status : 500
+}

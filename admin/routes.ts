@@ -1,0 +1,50 @@
+import type { Clock } from '../plugin/clock.ts'
+import type { Control } from '../plugin/log/control.ts'
+import type { Reader } from '../plugin/log/read/reader.ts'
+import type { Rollups } from '../plugin/log/read/rollups.ts'
+import type { SessionStore } from './access/session.ts'
+import type { Throttle } from './access/throttle.ts'
+import type { Route } from './answer.ts'
+import { decisionPage } from './pages/decision.ts'
+import { decisionsPage } from './pages/decisions.ts'
+import { askForDrain, confirmDrain, fleetPage } from './pages/fleet.ts'
+import { overviewPage } from './pages/overview.ts'
+import { signIn, signInPage, signOut } from './pages/sign-in.ts'
+import { setTheme } from './pages/theme.ts'
+import { welcome, welcomePage } from './pages/welcome.ts'
+
+/** What pages are made of. */
+export interface PageParts {
+  readonly reader: Reader
+  readonly control: Control
+  readonly clock: Clock
+  readonly sessions: SessionStore
+  readonly throttle: Throttle
+  readonly rollups: Rollups
+}
+
+/** Every address of the admin but its assets, with who may use it. */
+export function createRoutes(parts: PageParts): Route[] {
+  return [
+    { method: 'get', path: '/health', need: 'anyone', handle: () => health(parts) },
+    { method: 'get', path: '/welcome/:token', need: 'anyone', handle: (visit) => welcomePage(parts, visit) },
+    { method: 'post', path: '/welcome/:token', need: 'anyone', handle: (visit) => welcome(parts, visit) },
+    { method: 'get', path: '/sign-in', need: 'anyone', handle: (visit) => signInPage(parts, visit) },
+    { method: 'post', path: '/sign-in', need: 'anyone', handle: (visit) => signIn(parts, visit) },
+    { method: 'post', path: '/sign-out', need: 'anyone', handle: (visit) => signOut(parts, visit) },
+    { method: 'post', path: '/theme', need: 'anyone', handle: setTheme },
+    { method: 'get', path: '/', need: 'viewer', handle: (visit) => overviewPage(parts, visit) },
+    { method: 'get', path: '/decisions', need: 'viewer', handle: (visit) => decisionsPage(parts, visit) },
+    { method: 'get', path: '/decisions/:callId', need: 'viewer', handle: (visit) => decisionPage(parts, visit) },
+    { method: 'get', path: '/fleet', need: 'viewer', handle: (visit) => fleetPage(parts, visit) },
+    { method: 'get', path: '/fleet/drain', need: 'operator', handle: (visit) => confirmDrain(parts, visit) },
+    { method: 'post', path: '/fleet/drain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'drain') },
+    { method: 'post', path: '/fleet/undrain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'undrain') },
+  ]
+}
+
+function health({ reader, control }: PageParts): { kind: 'json'; status: number; body: { status: string } } {
+  reader.read((query) => query.get('SELECT 1'))
+  control.users.count()
+  return { kind: 'json', status: 200, body: { status: 'ok' } }
+}

@@ -1,0 +1,76 @@
+import { createServer, type Server } from 'node:http'
+import type { Clock } from '../plugin/clock.ts'
+import type { Listen } from '../plugin/config.ts'
+import { openControl } from '../plugin/log/control.ts'
+import { openReader } from '../plugin/log/read/reader.ts'
+import { createAdmin } from './app.ts'
+import type { FrameFacts } from './frame.ts'
+
+/** What the admin process is made of. Both databases must exist: the migrations make them. */
+export interface AdminProcessParts {
+  readonly listen: Listen
+  readonly logPath: string
+  readonly controlPath: string
+  readonly clock: Clock
+  readonly facts: Omit<FrameFacts, 'logPath'>
+  /** Where lines for the operator go. */
+  readonly write: (line: string) => void
+}
+
+/** The admin while it runs. */
+export interface RunningAdmin {
+  /** http://host:port as it listens. */
+  readonly url: string
+  /** Stops listening, ends open connections, closes the databases. */
+  close(): Promise<void>
+}
+
+/** Slow clients may not hold connections: a page is a few hundred kB. */
+const REQUEST_TIMEOUT_MS = 30_000
+
+/** Opens the databases and listens. Rejects in words that name the key to change when the address cannot be had. */
+export async function runAdmin(parts: AdminProcessParts): Promise<RunningAdmin> {
+  const { listen, clock, write } = parts
+  const facts = { ...parts.facts, logPath: parts.logPath }
+  const reader = openReader(parts.logPath)
+  const control = openControl({ path: parts.controlPath, clock })
+  const onError = (error: unknown, url: string): void =>
+    write(`admin: ${url} failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
+  const server = createServer(createAdmin({ reader, control, clock, facts, onError }).app)
+  server.requestTimeout = REQUEST_TIMEOUT_MS
+  const closeDatabases = (): void => {
+    reader.close()
+    control.close()
+  }
+  try {
+    await listening(server, listen)
+  } catch (error) {
+    closeDatabases()
+    throw error
+  }
+  return {
+    url: urlOf(server),
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      server.closeAllConnections()
+      await closed
+      closeDatabases()
+    },
+  }
+}
+
+function listening(server: Server, { host, port }: Listen): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const taken = cause.code === 'EADDRINUSE' ? 'is in use by another program' : `cannot be listened on (${cause.message})`
+      reject(new Error(`${host}:${port} ${taken}: change admin.listen`, { cause }))
+    })
+    server.listen(port, host, resolve)
+  })
+}
+
+function urlOf(server: Server): string {
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error(`the admin listens on no port: ${address}`)
+  return `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`
+}
