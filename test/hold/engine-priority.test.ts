@@ -11,7 +11,7 @@ test('the engine gets an integer, smaller for the smaller KV-time', () => {
   expect(at(1_767_225_600_000, 20, 200)).toBe(10_086)
 })
 
-test('a call that came twenty seconds earlier goes before one of little more than a third of its KV-time', () => {
+test('twenty seconds of arriving earlier are worth a factor of e in KV-time', () => {
   expect(at(1_767_225_600_000, 0, 100) - at(1_767_225_620_000, 0, 100)).toBe(-1_000)
   expect(at(1_767_225_600_000, 100, 160)).toBeLessThan(at(1_767_225_640_000, 100, 60))
 })
