@@ -45,6 +45,8 @@ export interface Policy {
   readonly name: string
   /** The reason to give when its own wish is followed and nothing more special holds. */
   readonly reason: Reason
+  /** The rule holds calls itself: they wait at the router, first come, first served, while every instance has more than so many waiting. */
+  readonly hold?: { readonly waitingMax: number }
   /** Fills costs and probabilities for `candidates` (count ≥ 1). May throw: the router then asks the fallback policy and counts it. */
   distribute(candidates: Candidates, call: Call, out: Distribution): void
   onPlaced?(instance: InstanceView, call: Call, placed: Placed): void
