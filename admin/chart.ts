@@ -29,6 +29,8 @@ export interface Chart {
   readonly unit: string
   readonly label: string
   readonly bars: boolean
+  /** Bars without a single one: said in words. */
+  readonly none: boolean
   readonly legend: readonly { readonly name: string; readonly mark: string }[]
   readonly drawings: readonly Drawing[]
   readonly rows: readonly { readonly at: { readonly text: string; readonly utc: string }; readonly values: readonly string[] }[]
@@ -70,6 +72,7 @@ export function createChart(input: ChartInput): Chart {
     unit,
     label: `${title}, ${unit}: chart, its data in the table below`,
     bars: input.kind === 'bars',
+    none: input.kind === 'bars' && series.every(({ values }) => values.every((value) => !value)),
     legend: series.map(({ name, mark }) => ({ name, mark })),
     drawings: SIZES.map((size) => draw(input, size)),
     rows: atUnixMs
@@ -96,12 +99,21 @@ function draw(input: ChartInput, { size, width, height, ticks }: (typeof SIZES)[
     left: MARGIN.left,
     right,
     bottom,
-    yTicks: values.map((tick) => ({ y: round(y(tick)), textY: round(y(tick) + 4), text: y.tickFormat(4)(tick), base: tick === 0 })),
-    xTicks: x.ticks(ticks).map((tick) => {
-      const at = round(x(tick))
-      const anchor = at < MARGIN.left + 14 ? 'start' : at > right - 14 ? 'end' : 'middle'
-      return { x: at, text: longer ? formatDay(tick.getTime()) : formatClock(tick.getTime()), anchor }
-    }),
+    yTicks: values.map((tick) => ({
+      y: round(y(tick)),
+      textY: round(y(tick) + 4),
+      text: kind === 'bars' ? String(tick) : y.tickFormat(4)(tick),
+      base: tick === 0,
+    })),
+    // Labels are of minutes: within a young log d3 would offer seconds, and the same label twice.
+    xTicks: x
+      .ticks(ticks)
+      .filter((tick) => tick.getTime() % 60_000 === 0)
+      .map((tick) => {
+        const at = round(x(tick))
+        const anchor = at < MARGIN.left + 14 ? 'start' : at > right - 14 ? 'end' : 'middle'
+        return { x: at, text: longer ? formatDay(tick.getTime()) : formatClock(tick.getTime()), anchor }
+      }),
     ...(kind === 'lines' ? drawLines(input, x, y) : drawBars(input, x, y)),
     hits: hits(input, x, bucketMs),
   }

@@ -102,17 +102,24 @@ function comparison(policy: string, chosen: StoredCandidate | undefined, runnerU
   const atLowest = [plain(' at the lowest cost'), ...costWords(chosen, runnerUp)]
   if (chosen?.features === undefined || runnerUp?.features === undefined) return atLowest
   const rule = RULES[policy]
-  const named = differences(chosen.features, runnerUp.features)
-    .filter(
-      ({ column, more }) => rule === undefined || rule.reads.some((read) => read.column === column && (read.better === 'high') === more),
+  const differing = differences(chosen.features, runnerUp.features).sort((a, b) => b.size - a.size)
+  if (rule === undefined) {
+    if (differing.length === 0) return atLowest
+    return [plain(' rather than '), strong(runnerUp.instance), plain('; what differs most: '), ...listed(differing.slice(0, NAMED_MAX))]
+  }
+  const leaning = (towards: boolean): Difference[] =>
+    differing.filter(({ column, more }) =>
+      rule.reads.some((read) => read.column === column && ((read.better === 'high') === more) === towards),
     )
-    .sort((a, b) => b.size - a.size)
-    .slice(0, NAMED_MAX)
+  const named = leaning(true).slice(0, NAMED_MAX)
   if (named.length === 0) return atLowest
-  const list = named.flatMap(({ words }, i) => [plain(i === 0 ? '' : i === named.length - 1 ? ' and ' : ', '), ...words])
-  const link = rule === undefined ? '; what differs most: ' : ' because '
-  return [plain(' rather than '), strong(runnerUp.instance), plain(link), ...list]
+  const against = leaning(false).slice(0, NAMED_MAX - named.length)
+  const although = against.length === 0 ? [] : [plain(', although '), ...listed(against)]
+  return [plain(' rather than '), strong(runnerUp.instance), plain(' because '), ...listed(named), ...although]
 }
+
+const listed = (differences: readonly Difference[]): Words[] =>
+  differences.flatMap(({ words }, i) => [plain(i === 0 ? '' : i === differences.length - 1 ? ' and ' : ', '), ...words])
 
 interface Difference {
   readonly column: string

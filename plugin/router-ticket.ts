@@ -150,8 +150,9 @@ export class LiveTicket implements Ticket {
     return undefined
   }
 
-  /** First token measured from this attempt's start, not from arrival: what the instance itself took. */
+  /** First token measured from this attempt's start, not from arrival: what the instance itself took. A whole answer tells nothing of it. */
   #ownTtftMs(outcome: Outcome): number | undefined {
+    if (!this.call.stream) return undefined
     if (!Number.isNaN(this.#firstTokenMs)) return this.#firstTokenMs - this.#startedMs
     return outcome.ttftMs === undefined ? undefined : outcome.ttftMs - (this.#startedMs - this.input.arrivedMs)
   }
@@ -177,6 +178,7 @@ function endingOf(outcome: Outcome, ttftMs: number | undefined): Ending {
 /** The failure behind an outcome's words (see `Outcome.error`). An engine that died tells so in an event under status 200. */
 function failureOf(outcome: Outcome): FailureKind {
   const error = outcome.error ?? ''
+  if (error === 'engine error') return 'engine'
   if (/^(connect|reset|stalled|aborted)/.test(error)) return /^\w+/.exec(error)?.[0] as FailureKind
   if (outcome.status === 429 || (outcome.status === 503 && error.startsWith('full'))) return 'full'
   return outcome.status !== undefined && outcome.status >= 400 ? 'status' : 'reset'

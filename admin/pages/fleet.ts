@@ -27,16 +27,26 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
   }))
   const asked = parts.control.intents.open(KINDS)
   const drained = parts.control.drained()
+  // Where a drain is done and the router's next word on the fleet not here yet, the drain is the newer word.
+  const fleet = look.fleet.map((one) => {
+    const since = drained.find((row) => row.pool === one.pool && row.instance === one.name)?.sinceUnixMs ?? 0
+    return one.seenUnixMs <= since ? { ...one, state: 'draining' } : one
+  })
   const mayAct = mayUse(visit.user?.role, 'operator')
   const rows = (pool: string): Model[] => {
-    const mine = look.fleet.filter((one) => one.pool === pool)
+    const mine = fleet.filter((one) => one.pool === pool)
     const total = mine.reduce((sum, one) => sum + (look.calls.get(one.instanceId) ?? 0), 0)
     return mine.map((one) => {
       const pending = asked.findLast(({ subject }) => isAbout(subject, one))
       const since = drained.find((row) => row.pool === pool && row.instance === one.name)
-      const isDrained = since !== undefined || one.state === 'draining'
+      const isDrained = since !== undefined
       return {
-        ...instanceModel({ one, now, total, calls: look.calls.get(one.instanceId) ?? 0, running: look.state.running }),
+        ...instanceModel({
+          one,
+          now,
+          total,
+          calls: look.calls.get(one.instanceId) ?? 0,
+        }),
         pending: pending && `${pending.kind} asked by ${pending.askedBy}, waiting for the router`,
         drainedBy: since && `drained by ${since.by} since ${formatInstant(since.sinceUnixMs).text}`,
         mayDrain: mayAct && pending === undefined && !isDrained,
@@ -45,7 +55,7 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
       }
     })
   }
-  const pools = [...new Set(look.fleet.map((one) => one.pool))].map((pool) => {
+  const pools = [...new Set(fleet.map((one) => one.pool))].map((pool) => {
     const facts = look.state.router?.pools.find((one) => one.name === pool)
     return { name: pool, policy: facts?.policy, models: facts?.models.join(', '), instances: rows(pool) }
   })
@@ -56,7 +66,7 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
     model: {
       warning: look.state.warning,
       notice: noticeOf(parts, visit, look.state.running),
-      sub: subOf(look.fleet, pools.length),
+      sub: subOf(fleet, pools.length),
       pools,
       mayAct,
     },
@@ -75,13 +85,7 @@ function subOf(fleet: readonly InstanceNow[], pools: number): string {
   return [`${pools} ${pools === 1 ? 'pool' : 'pools'}`, ...words].join(', ')
 }
 
-function instanceModel(parts: {
-  readonly one: InstanceNow
-  readonly now: number
-  readonly total: number
-  readonly calls: number
-  readonly running: boolean
-}): Model {
+function instanceModel(parts: { readonly one: InstanceNow; readonly now: number; readonly total: number; readonly calls: number }): Model {
   const { one, now, total, calls } = parts
   const scraped = known(one.scrapeAgeMs)
   return {

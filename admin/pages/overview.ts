@@ -1,4 +1,4 @@
-import { type InstanceNow, readFleetNow } from '../../plugin/log/read/now.ts'
+import { type InstanceNow, readFleetNow, readOldestCall } from '../../plugin/log/read/now.ts'
 import { type Merged, mergeSlices, type Slice } from '../../plugin/log/read/rollups.ts'
 import type { Answer, Model, Visit } from '../answer.ts'
 import { type Chart, createChart, type Series } from '../chart.ts'
@@ -19,13 +19,19 @@ const WINDOWS = [
 ] as const
 type WindowChoice = (typeof WINDOWS)[number]
 
-/** A bucket still running shows a rate once this much of it is over; before, a few calls more or less would make it jump. */
+/**
+ * A bucket still running is shown once this much of it is over: calls count by their arrival and when they have ended, so the last moments
+ * always look too quiet and too quick. With fewer buckets than BUCKETS_FEW it is shown all the same: better than nothing.
+ */
 const SHOWN_AFTER_MS = MINUTE_MS
+const BUCKETS_FEW = 3
 
 interface Span {
   readonly fromUnixMs: number
   readonly toUnixMs: number
   readonly bucketMs: number
+  /** When the oldest call in the log arrived: a bucket that begins before covers only what is after. */
+  readonly oldestUnixMs: number
 }
 
 /** How calls go, over a window: figures, charts, instances. */
@@ -35,14 +41,16 @@ export function overviewPage(parts: PageParts, visit: Visit): Answer {
   const pool = visit.query.pool
   // Ends at the end of the running bucket, so that the newest calls are in.
   const toUnixMs = (Math.floor(now / choice.bucketMs) + 1) * choice.bucketMs
-  const span: Span = { fromUnixMs: toUnixMs - choice.spanMs, toUnixMs, bucketMs: choice.bucketMs }
-  const before: Span = { ...span, fromUnixMs: span.fromUnixMs - choice.spanMs, toUnixMs: span.fromUnixMs }
+  const window = { fromUnixMs: toUnixMs - choice.spanMs, toUnixMs, bucketMs: choice.bucketMs }
+  const before = { ...window, fromUnixMs: window.fromUnixMs - choice.spanMs, toUnixMs: window.fromUnixMs }
   const look = parts.reader.read((query) => ({
     state: routerState(query, now),
+    oldestUnixMs: readOldestCall(query),
     fleet: readFleetNow(query),
-    slices: parts.rollups.slices(query, span, now),
+    slices: parts.rollups.slices(query, window, now),
     earlier: parts.rollups.slices(query, before, now),
   }))
+  const span: Span = { ...window, oldestUnixMs: look.oldestUnixMs ?? window.fromUnixMs }
   const pools = poolNames(look.slices, look.fleet)
   const only = pool !== undefined && pools.includes(pool) ? pool : undefined
   const mine = <One extends { readonly pool: string }>(all: readonly One[]): readonly One[] =>
@@ -91,9 +99,9 @@ function figures(parts: {
   readonly now: number
 }): Model[] {
   const { all, earlier, slices, span, now } = parts
-  const first = Math.min(...slices.map((slice) => slice.atUnixMs))
+  const first = startOf(Math.min(...slices.map((slice) => slice.atUnixMs)), span)
   const perSecond = all.calls / Math.max(1, (now - first) / 1000)
-  const peak = Math.max(0, ...bucketsOf(slices, span, now).map((bucket) => bucket.perSecond))
+  const peak = Math.max(perSecond, ...bucketsOf(slices, span, now).map((bucket) => bucket.perSecond))
   const was = (ms: number): string =>
     earlier.completed === 0 ? 'nothing before to compare with' : `p99 was ${formatDuration(ms)} the window before`
   return [
@@ -133,7 +141,10 @@ interface Bucket {
   readonly sum: Merged
 }
 
-/** All buckets from the first call on; the running one only once it says something, or when there is no other. */
+/** When a bucket's calls can have begun to arrive. */
+const startOf = (at: number, { oldestUnixMs, bucketMs }: Span): number => (oldestUnixMs < at + bucketMs ? Math.max(at, oldestUnixMs) : at)
+
+/** All buckets from the first call on; the running one only once it says something, or when there are few others. */
 function bucketsOf(slices: readonly Slice[], span: Span, now: number): Bucket[] {
   const byStart = new Map<number, Slice[]>()
   for (const slice of slices) {
@@ -144,10 +155,10 @@ function bucketsOf(slices: readonly Slice[], span: Span, now: number): Bucket[] 
   const first = Math.min(...byStart.keys())
   const buckets: Bucket[] = []
   for (let at = first; at < span.toUnixMs; at += span.bucketMs) {
-    const overMs = Math.min(span.bucketMs, now - at)
-    if (overMs < Math.min(SHOWN_AFTER_MS, span.bucketMs) && buckets.length > 0) continue
+    if (now - at < Math.min(SHOWN_AFTER_MS, span.bucketMs) && buckets.length >= BUCKETS_FEW) continue
     const sum = mergeSlices(byStart.get(at) ?? [])
-    buckets.push({ atUnixMs: at, sum, perSecond: sum.calls / (Math.max(1000, overMs) / 1000) })
+    const coveredMs = Math.min(at + span.bucketMs, now) - startOf(at, span)
+    buckets.push({ atUnixMs: at, sum, perSecond: sum.calls / (Math.max(1000, coveredMs) / 1000) })
   }
   return buckets
 }
@@ -156,6 +167,8 @@ function charts({ slices, span, now }: { readonly slices: readonly Slice[]; read
   const buckets = bucketsOf(slices, span, now)
   const common = {
     ...span,
+    // A log younger than the window fills the chart, instead of a corner of it.
+    fromUnixMs: Math.max(span.fromUnixMs, buckets[0]?.atUnixMs ?? 0),
     toUnixMs: Math.max(now, (buckets.at(-1)?.atUnixMs ?? 0) + 1),
     atUnixMs: buckets.map((bucket) => bucket.atUnixMs),
   }

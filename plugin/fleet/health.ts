@@ -2,7 +2,7 @@ import type { InstanceState } from './instance.ts'
 import type { HealthOptions } from './options.ts'
 
 /** How an attempt on one instance failed; the same words as a gateway's `AttemptFailure.kind`. */
-export type FailureKind = 'connect' | 'reset' | 'full' | 'status' | 'aborted' | 'stalled' | 'timed out'
+export type FailureKind = 'connect' | 'reset' | 'full' | 'status' | 'aborted' | 'engine' | 'stalled' | 'timed out'
 
 /**
  * How heavily each failure weighs against `ejectAtPoints` (6 by default). Nobody listening, and a hang proven by counters that
@@ -12,6 +12,8 @@ export type FailureKind = 'connect' | 'reset' | 'full' | 'status' | 'aborted' | 
 export const FAILURE_POINTS: Readonly<Record<FailureKind, number>> = {
   connect: Number.POSITIVE_INFINITY,
   stalled: Number.POSITIVE_INFINITY,
+  // An error event under status 200: vLLM sends it when its engine process died; the port closes a second later.
+  engine: Number.POSITIVE_INFINITY,
   reset: 3,
   aborted: 3,
   status: 2,

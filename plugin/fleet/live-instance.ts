@@ -107,13 +107,17 @@ export class LiveInstance implements InstanceView {
 
   firstToken(dispatch: Dispatch, nowMs: number): void {
     if (!this.ledger.firstToken(dispatch, nowMs)) return
-    const ttftMs = nowMs - dispatch.dispatchedMs
+    if (dispatch.stream) this.#learnPace(dispatch, nowMs - dispatch.dispatchedMs)
+    this.health.firstToken(dispatch.dispatchedMs, nowMs)
+  }
+
+  /** From streams alone: the first byte of a whole answer is its last token. */
+  #learnPace(dispatch: Dispatch, ttftMs: number): void {
     this.#ttft.add(ttftMs)
     // Prefill pace only from calls that found no other prompt before them, else it would measure the queue.
     if (dispatch.prefillTokensAhead === dispatch.uncachedPromptTokens && !(this.scrape.waiting > 0)) {
       this.#prefill.add({ above: ttftMs, below: dispatch.uncachedPromptTokens })
     }
-    this.health.firstToken(dispatch.dispatchedMs, nowMs)
   }
 
   progress(dispatch: Dispatch, outputTokens: number, nowMs: number): void {

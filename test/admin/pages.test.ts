@@ -21,7 +21,7 @@ describe('two hours of calls', () => {
 
   test('each chart has its data beside it', async () => {
     const { html } = await visitor.get('/?window=1h')
-    expect(html.split('<svg class="chart wide"').length - 1).toBe(4)
+    expect(html.match(/<svg class="chart wide"|None in this window/g)).toHaveLength(4)
     expect(html.split('Show data').length - 1).toBe(4)
   })
 
@@ -176,6 +176,19 @@ test('a failing log gives a page without the frame, and health fails', async () 
       expect(page.html).toContain('This page failed')
     }
     expect(stage.errors).toHaveLength(2)
+  } finally {
+    await stage.close()
+  }
+})
+
+test('a log of half a minute shows the rate of that half minute, and no peak below the average', async () => {
+  const stage = await openStage({ calls: 300, hours: 30 / 3600 })
+  try {
+    const { html } = await (await stage.signedIn('viewer')).get('/')
+    const [, average, peak] = /([\d.]+) \/s on average, ([\d.]+) \/s at peak/.exec(text(html)) ?? []
+    expect(Number(average)).toBeGreaterThan(9.5)
+    expect(Number(average)).toBeLessThan(11)
+    expect(Number(peak)).toBeGreaterThanOrEqual(Number(average))
   } finally {
     await stage.close()
   }

@@ -51,7 +51,7 @@ const say = (one: Decision): string =>
     .map(({ text }) => text)
     .join('')
 
-test('the sentence names what the policy reads and the chosen one is better in, nothing else', () => {
+test('the sentence names what the policy reads and the chosen one is better in, and what speaks against it, nothing else', () => {
   const a = candidate('a', 1, { inFlight: 1, speed: 2, weight: 1, kvUsage: 0.1 })
   const b = candidate('b', 4, { inFlight: 3, speed: 1, weight: 1, kvUsage: 0.9 })
   expect(say(decision({ candidates: [a, b] }))).toBe(
@@ -59,7 +59,9 @@ test('the sentence names what the policy reads and the chosen one is better in, 
   )
   const faster = candidate('a', 2, { inFlight: 3, speed: 2, weight: 1 })
   const idler = candidate('b', 3, { inFlight: 2, speed: 1, weight: 1 })
-  expect(say(decision({ candidates: [faster, idler] }))).toBe('Placed on a rather than b because it is 2.00 times as fast.')
+  expect(say(decision({ candidates: [faster, idler] }))).toBe(
+    'Placed on a rather than b because it is 2.00 times as fast, although it had 3 calls in flight against 2.',
+  )
 })
 
 test('at most three features are named', () => {

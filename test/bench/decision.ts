@@ -5,6 +5,7 @@ import { createPolicy } from '../../plugin/placement/policies.ts'
 import { createRng } from '../../plugin/rng.ts'
 import { createDecide } from '../../plugin/router-decide.ts'
 import { sketchCall } from '../fakes/instances.ts'
+import { atMost, type Bar, type BenchResult, median, progress, type Row, rounded } from './harness.ts'
 
 /** µs that one decision may cost, by number of instances. */
 const GOALS = { 4: 10, 64: 60, 512: 400 } as const
@@ -14,18 +15,16 @@ const ROUNDS = 9
  * What one decision costs alone: eligible instances, every feature of each, prefix match of an eight-block prompt, policy, exploration, draw, ranking of fallbacks and
  * the copy of the rows for the log; with calls in flight and scrapes on every instance. Median over rounds of the mean.
  */
-export async function run(): Promise<{
-  rows: Record<string, string | number>[]
-  bars: { name: string; value: number; goal: number; met: boolean }[]
-}> {
-  const rows: Record<string, string | number>[] = []
-  const bars = []
-  for (const policy of ['least-request-speed', 'weighted', 'p2c'])
-    for (const size of [4, 64, 512] as const) {
-      const us = measure(size, policy)
-      rows.push({ policy, instances: size, 'µs per decision': Number(us.toFixed(2)) })
-      if (policy === 'least-request-speed') bars.push({ name: `us${size}`, value: us, goal: GOALS[size], met: us <= GOALS[size] })
-    }
+export async function run(): Promise<BenchResult> {
+  const rows: Row[] = []
+  const bars: Bar[] = []
+  const cases = ['least-request-speed', 'weighted', 'p2c'].flatMap((policy) => ([4, 64, 512] as const).map((size) => ({ policy, size })))
+  for (const [i, { policy, size }] of cases.entries()) {
+    const us = measure(size, policy)
+    rows.push({ policy, instances: size, 'µs per decision': rounded(us) })
+    if (policy === 'least-request-speed') bars.push(atMost(`us${size}`, rounded(us), GOALS[size]))
+    progress(i + 1, cases.length, `${policy} on ${size} instances`)
+  }
   return { rows, bars }
 }
 
@@ -48,7 +47,7 @@ function measure(size: number, policy: string): number {
     for (let i = 0; i < iterations; i++) decide({ pool: 'm', policies, call, facts, lengthVersion: 'none', nowMs: startedMs })
     return ((systemClock.nowMs() - startedMs) * 1_000) / iterations
   })
-  return means.sort((a, b) => a - b)[ROUNDS >> 1] ?? Number.NaN
+  return median(means)
 }
 
 /** A pool where every instance holds calls, has been scraped, and every third holds the prompt's first blocks. */

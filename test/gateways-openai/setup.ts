@@ -209,3 +209,9 @@ export const answerStream: Play = (response, _request, body) => {
   }
   response.end()
 }
+
+/** The error in a reply of OpenAI's shape. */
+export async function errorIn(reply: Response): Promise<{ readonly message: string; readonly type: string; readonly code: string | null }> {
+  const { error } = (await reply.json()) as { error: { message: string; type: string; code: string | null } }
+  return error
+}

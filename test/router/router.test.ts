@@ -2,7 +2,11 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Outcome, OutcomeKind } from '../../plugin/outcome/outcome.ts'
 import { AT, CALL_COLUMNS, CANDIDATE_COLUMNS, FEATURE_HASH } from '../../plugin/placement/features.ts'
+import { createPolicy } from '../../plugin/placement/policies.ts'
+import type { Policy } from '../../plugin/placement/policy.ts'
+import { createRng } from '../../plugin/rng.ts'
 import type { Ticket } from '../../plugin/router.ts'
+import { createDecide } from '../../plugin/router-decide.ts'
 import { sketchCall } from '../fakes/instances.ts'
 import { createRouterBench } from '../fakes/router.ts'
 
@@ -66,17 +70,44 @@ test('the row the policy saw is the row that is logged (I7): the chosen first, a
   expect(inFlight.toSorted()).toEqual([0, 0, 1])
 })
 
-test('a policy that throws is replaced by the fallback policy: the call goes on, the reason says so, a counter moves', async () => {
-  const { router, counted, calls, fleet } = createRouterBench({ pool: { policy: 'weighted' } })
-  const candidates = fleet.candidates('m')
-  Object.defineProperty(candidates.instances[0]!.scrape, 'waiting', {
+test('a policy that throws or gives no distribution is replaced by the fallback policy, a broken fallback by an even draw (I5)', () => {
+  const { fleet } = createRouterBench()
+  const throwing: Policy = {
+    name: 'throwing',
+    reason: 'lowest cost',
+    distribute() {
+      throw new Error('broken')
+    },
+  }
+  const hollow: Policy = {
+    name: 'hollow',
+    reason: 'lowest cost',
+    distribute: (_candidates, _call, out) => void out.probabilities.fill(Number.NaN),
+  }
+  const counted: string[] = []
+  const decide = createDecide({ fleet, rng: createRng(1), fallbacksMax: 2, count: (what) => void counted.push(what) })
+  const input = { pool: 'm', call: sketchCall(), facts: { promptTokens: 1, predictedOutputTokens: 1 }, lengthVersion: 'none', nowMs: 0 }
+  const choose = (policy: Policy, fallbackPolicy: Policy) =>
+    decide({ ...input, policies: { policy, fallbackPolicy, explorationRatio: 0.5 } })?.placement
+  expect(choose(throwing, createPolicy('least-request'))).toMatchObject({
+    policy: 'least-request',
+    reason: 'fallback policy',
+    explored: false,
+  })
+  expect(choose(hollow, throwing)).toMatchObject({ policy: 'random', reason: 'any reachable instance', propensity: 1 / 3 })
+  expect(counted).toEqual(['policy failed', 'policy failed', 'fallback policy failed'])
+})
+
+test('where the fleet itself is broken, place rejects with what broke, so that the gateway can go round it; nothing is booked', async () => {
+  const { router, calls, fleet } = createRouterBench()
+  Object.defineProperty(fleet.candidates('m').instances[0]!.scrape, 'waiting', {
     get() {
       throw new Error('broken')
     },
   })
   await expect(router.place(sketchCall(), OPTIONS)).rejects.toThrow('broken')
   expect(calls()).toHaveLength(0)
-  expect(counted).toEqual([])
+  expect(router.inFlight()).toBe(0)
 })
 
 test('an estimator that throws costs accuracy, never the call', async () => {
@@ -153,6 +184,17 @@ test('the running mean predicts an application after five answers, cut ones left
   ticket.settle(outcome('completed'))
   expect(calls().at(-1)?.decision.predictedOutputTokens).toBe(40)
   expect(calls()[0]?.decision.predictedOutputTokens).toBeUndefined()
+})
+
+test('a whole answer says nothing about the first token: expected TTFT comes from streams alone', async () => {
+  const { router, calls, clock } = createRouterBench({ instances: 1 })
+  for (const stream of [true, false, false]) {
+    const ticket = await router.place(sketchCall({ stream }), OPTIONS)
+    clock.advance(stream ? 20 : 5_000)
+    ticket.firstToken(clock.nowMs())
+    ticket.settle(outcome('completed', { outputTokens: 9 }))
+  }
+  expect(calls().at(-1)?.decision.predictedTtftMs).toBe(20)
 })
 
 test('same calls, seed and policy give the same placements (I6)', async () => {

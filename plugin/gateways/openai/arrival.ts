@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Api, Call } from '../../call/call.ts'
-import { badRequest, type ErrorParts, tooLarge, unauthorized } from '../../call/errors.ts'
+import { badRequest, type ErrorParts, tooLarge, unauthorized, unavailable } from '../../call/errors.ts'
 import type { BodyFields } from '../../call/fields.ts'
 import { formatId } from '../../call/id.ts'
 import { apiOf, parseCall } from '../../call/parse.ts'
@@ -12,6 +12,17 @@ import { declaresTooMuch, readBody } from './read-body.ts'
 import { refuseUnread, sendError } from './replies.ts'
 
 /** A POST at the door: who is it, how much is it, what does it say. What can be placed becomes an exchange. */
+
+/** A call as it arrived, ready to be placed. */
+export interface Arrival {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly call: Call
+  /** Absent where the body could not be read as usual: it is then sent as it came. */
+  readonly fields: BodyFields | undefined
+  readonly requestId: string
+  readonly arrivedMs: number
+}
 
 interface Arriving {
   readonly request: IncomingMessage
@@ -49,7 +60,7 @@ export function admit(
   readBody(request, door.bodyLimitBytes, (read) => {
     if (read.kind === 'left') door.count('left while sending')
     else if (read.kind === 'too large') refuse(door, arriving, tooLarge(door.bodyLimitBytes))
-    else begin(door, arriving, { body: read.body, application: identity.application })
+    else beginSafely(door, arriving, { body: read.body, application: identity.application })
   })
 }
 
@@ -59,6 +70,17 @@ function refusalOf(door: Door, request: IncomingMessage): { readonly error: Erro
   const encoding = request.headers['content-encoding']
   if (encoding === undefined || encoding === 'identity') return undefined
   return { error: encoded(encoding), headers: ['accept-encoding', 'identity'] }
+}
+
+/** Nobody above would catch what is thrown when the last byte of a body came: it costs this call alone. */
+function beginSafely(door: Door, arriving: Arriving, given: { readonly body: Buffer; readonly application: string | undefined }): void {
+  try {
+    begin(door, arriving, given)
+  } catch (error) {
+    door.count(`proxy failed: ${error instanceof Error ? error.name : 'unknown'}`)
+    const { response, api, requestId } = arriving
+    sendError(response, { api, error: unavailable('The gateway failed on this call.'), requestId })
+  }
 }
 
 function begin(door: Door, arriving: Arriving, given: { readonly body: Buffer; readonly application: string | undefined }): void {

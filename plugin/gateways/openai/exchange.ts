@@ -1,10 +1,8 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Call } from '../../call/call.ts'
 import { type ErrorParts, instanceFailed, timedOut, unavailable } from '../../call/errors.ts'
-import type { BodyFields } from '../../call/fields.ts'
 import type { Outcome } from '../../outcome/outcome.ts'
 import { type AttemptFailure, type InstanceView, PlacementError, type PlaceOptions, type Ticket } from '../../router.ts'
 import type { CallSpan } from '../../telemetry/spans.ts'
+import type { Arrival } from './arrival.ts'
 import { Attempt, type AttemptOwner } from './attempt.ts'
 import type { Watched } from './deadlines.ts'
 import type { Door } from './door.ts'
@@ -13,17 +11,6 @@ import { makeshiftTicket } from './last-resort.ts'
 import { type Ending, Metering } from './metering.ts'
 import { prepareBody } from './prepare-body.ts'
 import { RETRY_AFTER_MS, Reply, refusalOf } from './reply.ts'
-
-/** A call as it arrived, ready to be placed. */
-export interface Arrival {
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
-  readonly call: Call
-  /** Absent where the body could not be read as usual: it is then sent as it came. */
-  readonly fields: BodyFields | undefined
-  readonly requestId: string
-  readonly arrivedMs: number
-}
 
 /** A stream's opening frames are kept back for the first token, but not for ever: proxies in between cut silent connections at 30 or 60 s. */
 const KEPT_BACK_MS_MAX = 15_000
@@ -75,13 +62,17 @@ export class Exchange implements AttemptOwner, Watched, PlaceOptions {
 
   start(): void {
     this.#door.enter(this, this.#arrival.request.socket)
-    this.#door.router
-      .place(this.#arrival.call, this)
+    this.#place()
       .then(
         (ticket) => this.#placed(ticket),
         (error: unknown) => this.#notPlaced(error),
       )
       .catch((error: unknown) => this.#broken(error))
+  }
+
+  /** Also what is thrown before there is a promise is a rejection. */
+  async #place(): Promise<Ticket> {
+    return this.#door.router.place(this.#arrival.call, this)
   }
 
   /** The caller is gone: whatever runs for them stops now. */

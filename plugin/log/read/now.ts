@@ -1,3 +1,4 @@
+import { unixMsOfId } from './ids.ts'
 import type { Query } from './reader.ts'
 
 /** The router as it last wrote of itself, and how big the log is. */
@@ -72,4 +73,10 @@ export function readFleetNow(query: Query): InstanceNow[] {
 export function readCallsByInstance(query: Query, fromUnixMs: number): ReadonlyMap<number, number> {
   const sql = 'SELECT instance_id AS id, sum(calls) AS calls FROM rollup WHERE minute_unix_ms >= ? GROUP BY instance_id'
   return new Map(query.all<{ id: number; calls: number }>(sql, [fromUnixMs]).map((row) => [row.id, row.calls]))
+}
+
+/** When the oldest call in the log arrived; undefined while there is none. */
+export function readOldestCall(query: Query): number | undefined {
+  const id = query.get<{ id: number | null }>('SELECT min(call_id) AS id FROM call')?.id
+  return id === null || id === undefined ? undefined : unixMsOfId(id)
 }
