@@ -5,7 +5,7 @@ import { FinishHeap } from './finish-heap.ts'
 import { KvMemory } from './kv-memory.ts'
 import { scheduleV0, scheduleV1 } from './schedule.ts'
 import { emptyList, NONE, NOWHERE, type SequenceTable, unlink, WAITING } from './sequences.ts'
-import { blocksAtStep, type EngineState, emittedOf, enqueue, leaveRunning, type Scheduling } from './state.ts'
+import { blocksAtStep, type EngineState, enqueue, leaveRunning, type Scheduling } from './state.ts'
 import { laterBlocks } from './uneven.ts'
 
 export interface CoreOptions {
@@ -186,12 +186,11 @@ export class EngineCore {
     this.#aborted.length = 0
   }
 
-  /** Output tokens a sequence has shown by `nowMs`: those of its own steps that have ended. */
-  emittedBy(slot: number, nowMs: number): number {
-    const emitted = emittedOf(this.state, slot)
+  /** The decode step counter as of `nowMs`: a decoding sequence has emitted its `emittedLag` plus this. */
+  decodeStepsBy(nowMs: number): number {
     const { state } = this
-    const single = state.chunkCount > 0 || state.uneven
-    return this.#steps === 0 || single || !state.decodes || state.table.state[slot] !== 3 ? emitted : emitted + this.stepsBy(nowMs)
+    const counts = this.#steps > 0 && state.decodes && state.chunkCount === 0 && !state.uneven
+    return counts ? state.decodeSteps + this.stepsBy(nowMs) : state.decodeSteps
   }
 
   /** KV blocks held by calls at `nowMs`. */
