@@ -1,4 +1,4 @@
-import type { Rng } from '../rng.ts'
+import type { Rng } from '../../rng.ts'
 
 /** Times between arrivals in ms, one after another, without end. */
 export type Gaps = () => number

@@ -1,6 +1,6 @@
-import type { Rng } from '../rng.ts'
-import { TASKS, type TaskName } from './tasks.ts'
-import { drawCall } from './workload.ts'
+import type { Rng } from '../../rng.ts'
+import { TASKS, type TaskName } from '../tasks.ts'
+import { drawCall } from '../workload.ts'
 
 /** One drawn call of a mix. */
 export interface MixCall {

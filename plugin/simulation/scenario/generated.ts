@@ -1,9 +1,9 @@
-import type { Rng } from '../rng.ts'
+import type { Rng } from '../../rng.ts'
+import { sealOutput } from '../fleet/truth.ts'
+import { type CallStream, callerOf, describeCall, type TwinCall } from '../fleet/twin-call.ts'
+import { KV_BLOCK_TOKENS } from '../profiles.ts'
 import { gammaGaps, poissonGaps } from './arrivals.ts'
-import { sealOutput } from './fleet/truth.ts'
-import { type CallStream, callerOf, describeCall, type TwinCall } from './fleet/twin-call.ts'
 import type { Mix, MixCall } from './mixes.ts'
-import { KV_BLOCK_TOKENS } from './profiles.ts'
 
 /** A generated workload: how many calls, how fast, of what. */
 export interface GeneratedPlan {
