@@ -32,6 +32,8 @@ export interface DecideInput {
   readonly facts: CallFacts
   readonly lengthVersion: string
   readonly subset?: readonly string[]
+  /** Only these may take the call: those that the queue found open to it. */
+  readonly only?: readonly LiveInstance[]
   readonly nowMs: number
 }
 
@@ -48,11 +50,14 @@ export function createDecide(parts: DecideParts): (input: DecideInput) => Decisi
   return (input) => {
     const { pool, call } = input
     const list = parts.fleet.candidates(pool)
-    const { subset } = input
+    const { subset, only } = input
+    const accepts = only
+      ? (instance: LiveInstance) => only.includes(instance)
+      : subset && ((one: LiveInstance) => subset.includes(one.endpoint))
     const count = chooseEligible<LiveInstance>({
       instances: list.instances,
       count: list.count,
-      accepts: subset && ((instance) => subset.includes(instance.endpoint)),
+      accepts,
       eligible,
     })
     if (count === 0) return undefined

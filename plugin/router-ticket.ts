@@ -13,6 +13,8 @@ export interface TicketParts {
   /** Every open ticket by its current dispatch, so that hung calls can be found. */
   readonly open: Map<Dispatch, LiveTicket>
   readonly settled: (ticket: LiveTicket, outcome: Outcome) => void
+  /** A first token came or an attempt moved on: something may be free on an instance of this pool. */
+  readonly moved: (pool: string) => void
   readonly count: (what: string) => void
 }
 
@@ -24,6 +26,7 @@ export interface TicketInput {
   readonly decisionRow: DecisionRow
   readonly promptTokens: number
   readonly arrivedMs: number
+  readonly enginePriority?: number
 }
 
 /** A placed call until it ends. Invariant: booked in exactly one ledger while an attempt runs, in none otherwise (I1, I2). */
@@ -58,11 +61,15 @@ export class LiveTicket implements Ticket {
   get instance(): LiveInstance {
     return this.#instance
   }
+  get enginePriority(): number | undefined {
+    return this.input.enginePriority
+  }
 
   firstToken(nowMs: number): void {
     if (!this.#dispatch || !Number.isNaN(this.#firstTokenMs)) return
     this.#firstTokenMs = nowMs
     this.#parts.fleet.firstToken(this.#instance, this.#dispatch, nowMs)
+    this.#parts.moved(this.pool.name)
   }
 
   progress(outputTokens: number, nowMs: number): void {
@@ -83,6 +90,7 @@ export class LiveTicket implements Ticket {
     this.#abort = undefined
     this.#book(true)
     this.#parts.count('retried')
+    this.#parts.moved(this.pool.name)
     return next
   }
 

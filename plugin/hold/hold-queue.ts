@@ -24,10 +24,10 @@ export const HOLD_QUEUE_DEFAULTS: HoldQueueOptions = {
 const SLO_SHARE = 0.5
 
 /** A call that may start, out of the queue, with the instances that are open to it. Valid until the next `release`. */
-export interface Released<T> {
+export interface Released<T, I extends HoldInstance = HoldInstance> {
   readonly held: T
   /** The first `count` entries. At its deadline these are all that it accepts; none where that is nobody. */
-  readonly instances: readonly HoldInstance[]
+  readonly instances: readonly I[]
   readonly count: number
   readonly why: 'room' | 'deadline'
 }
@@ -44,13 +44,13 @@ interface Seat<T> {
  * stays beyond its deadline where `release` is asked at `wakeAtMs`. Strict order: while the first in order does not fit, nobody passes it, so
  * that a large call gets its room; only calls that may not go everywhere are passed over.
  */
-export class HoldQueue<T extends HeldCall> {
+export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance> {
   readonly rule: HoldRule
   readonly #options: HoldQueueOptions
   readonly #fair: FairShare
   readonly #seats: Seat<T>[] = []
   readonly #bySeat = new Map<T, Seat<T>>()
-  readonly #open: HoldInstance[] = []
+  readonly #open: I[] = []
   #room = new Float64Array(16)
   #sequence = 0
   #wakeAtMs = Number.POSITIVE_INFINITY
@@ -88,7 +88,7 @@ export class HoldQueue<T extends HeldCall> {
    * Takes out the next call that may start on one of the first `count` instances; undefined when none may now. Book it in the ledger
    * before asking again: room is read from there.
    */
-  release(instances: readonly HoldInstance[], count: number, nowMs: number): Released<T> | undefined {
+  release(instances: readonly I[], count: number, nowMs: number): Released<T, I> | undefined {
     if (this.#seats.length === 0) return undefined
     if (this.#wakeAtMs <= nowMs) return this.#releaseOverdue(instances, count, nowMs)
     const most = this.#measure(instances, count)
@@ -118,7 +118,7 @@ export class HoldQueue<T extends HeldCall> {
     return all.map((seat) => seat.held)
   }
 
-  #releaseOverdue(instances: readonly HoldInstance[], count: number, nowMs: number): Released<T> {
+  #releaseOverdue(instances: readonly I[], count: number, nowMs: number): Released<T, I> {
     let first = this.#seats[0] as Seat<T>
     for (const seat of this.#seats) if (seat.deadlineMs < first.deadlineMs) first = seat
     this.#take(first, true, nowMs)
@@ -127,11 +127,11 @@ export class HoldQueue<T extends HeldCall> {
   }
 
   /** Writes each instance's room and returns the largest. */
-  #measure(instances: readonly HoldInstance[], count: number): number {
+  #measure(instances: readonly I[], count: number): number {
     if (this.#room.length < count) this.#room = new Float64Array(2 * count)
     let most = 0
     for (let i = 0; i < count; i++) {
-      const room = this.rule.roomTokens(instances[i] as HoldInstance)
+      const room = this.rule.roomTokens(instances[i] as I)
       this.#room[i] = room
       if (room > most) most = room
     }
@@ -139,7 +139,7 @@ export class HoldQueue<T extends HeldCall> {
   }
 
   /** The first in order, of one fairness group or of all. Calls that may not go everywhere count only where they fit. */
-  #first(instances: readonly HoldInstance[], count: number, nowMs: number, tenant?: string): Seat<T> | undefined {
+  #first(instances: readonly I[], count: number, nowMs: number, tenant?: string): Seat<T> | undefined {
     let first: Seat<T> | undefined
     let least = Number.POSITIVE_INFINITY
     for (const seat of this.#seats) {
@@ -154,10 +154,10 @@ export class HoldQueue<T extends HeldCall> {
     return first
   }
 
-  #fitsSomewhere(held: T, instances: readonly HoldInstance[], count: number): boolean {
+  #fitsSomewhere(held: T, instances: readonly I[], count: number): boolean {
     const demand = this.rule.demandTokens(held)
     for (let i = 0; i < count; i++) {
-      if (this.#hasRoom(i, demand) && accepts(held, instances[i] as HoldInstance)) return true
+      if (this.#hasRoom(i, demand) && accepts(held, instances[i] as I)) return true
     }
     return false
   }
@@ -167,10 +167,10 @@ export class HoldQueue<T extends HeldCall> {
     return room > 0 && room >= demandTokens
   }
 
-  #collect(instances: readonly HoldInstance[], count: number, accept: (instance: HoldInstance, i: number) => boolean): number {
+  #collect(instances: readonly I[], count: number, accept: (instance: I, i: number) => boolean): number {
     let kept = 0
     for (let i = 0; i < count; i++) {
-      const instance = instances[i] as HoldInstance
+      const instance = instances[i] as I
       if (accept(instance, i)) this.#open[kept++] = instance
     }
     return kept

@@ -11,8 +11,8 @@ export interface HoldRuleOptions {
   readonly order: HoldOrder
   /** An instance with more calls than this believed to wait takes no held call. */
   readonly waitingMax: number
-  /** Share of the KV memory that starting calls leave free, for the growth of those that run; 0..1. */
-  readonly reserveRatio: number
+  /** Share of the KV memory that starting calls leave free, for the growth of those that run; 0..1. Undefined: memory limits nothing. */
+  readonly reserveRatio: number | undefined
   /** How fast waiting makes a call count as smaller, per second; 0 switches ageing off. */
   readonly agePerSecond: number
 }
@@ -46,7 +46,8 @@ function roomTokens(instance: HoldInstance, { waitingMax, reserveRatio }: HoldRu
   if (instance.ledger.inFlight === 0 && !(instance.scrape.foreignInFlight > 0)) return Number.POSITIVE_INFINITY
   if (believedWaiting(instance) > waitingMax) return 0
   const capacity = kvCapacityTokens(instance)
-  return capacity > 0 ? (1 - reserveRatio) * capacity - believedKvTokens(instance) : Number.POSITIVE_INFINITY
+  if (reserveRatio === undefined || !(capacity > 0)) return Number.POSITIVE_INFINITY
+  return (1 - reserveRatio) * capacity - believedKvTokens(instance)
 }
 
 function createKey({ order, agePerSecond }: HoldRuleOptions): HoldRule['key'] {

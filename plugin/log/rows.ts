@@ -106,7 +106,13 @@ export interface NowRow {
     readonly ready: boolean
     readonly version: string
     /** Pool name → policy name, models served. */
-    readonly pools: readonly { readonly name: string; readonly policy: string; readonly models: readonly string[] }[]
+    readonly pools: readonly {
+      readonly name: string
+      readonly policy: string
+      readonly models: readonly string[]
+      /** Absent where nothing is ever held; `offReason` while it is not. */
+      readonly hold?: { readonly order: string; readonly held: number; readonly offReason?: string }
+    }[]
   }
   readonly fleet: readonly FleetNowRow[]
 }
