@@ -60,6 +60,7 @@ export function playArm(
     rng: createRng(seed).stream('policy'),
     onEnd: (end) => sheet.add(end),
     ...(scenario.script ? { script: scenario.script } : {}),
+    ...(scenario.clientRetries ? { clientRetries: scenario.clientRetries } : {}),
   })
   return sheet.score(simulation.run())
 }

@@ -17,6 +17,8 @@ export interface Scenario {
   /** The calls of one seed, always the same, at `callsPerS` × `load`; lengths predicted with error σ. */
   readonly calls: (plan: CallsPlan) => readonly TwinCall[]
   readonly script?: readonly FleetEvent[]
+  /** What callers do whose call failed. */
+  readonly clientRetries?: { readonly times: number; readonly afterMs: number }
 }
 
 export interface CallsPlan {
@@ -68,7 +70,7 @@ export function generatedScenario(row: Row): Scenario {
       for (let call = stream.next(); call; call = stream.next()) calls.push(call)
       return calls
     },
-    ...(row.script ? { script: row.script } : {}),
+    ...(row.script ? { script: row.script, clientRetries: CLIENT_RETRIES } : {}),
   }
 }
 
@@ -93,6 +95,8 @@ const FAILURES: readonly FleetEvent[] = [
   { atMs: 180_000, instance: 'i2', what: 'slow', factor: 1 },
 ]
 const FAILURES_CALLS = 18_000
+/** Callers whose answer broke off ask again, as client libraries do, so that no call drops out of the mean. */
+const CLIENT_RETRIES = { times: 3, afterMs: 1000 }
 
 /** Load of `bursty`, as a share of the fleet's capacity. */
 const BURSTY_LOAD = 0.7
