@@ -75,6 +75,8 @@ test('I1, I12: after any interleaving the sums are those of the calls in flight,
         expect(ledger.outputTokensLeft).toBe(
           sum((one) => (one.predicted === undefined ? 0 : Math.max(0, Math.ceil(one.predicted) - one.produced))),
         )
+        expect(ledger.awaitingFirstToken).toBe(sum((one) => (one.first ? 0 : 1)))
+        expect([...ledger.open()]).toEqual(open.map((one) => one.dispatch))
         expect(ledger.unpredicted).toBe(sum((one) => (one.predicted === undefined ? 1 : 0)))
       }
       for (const one of open) ledger.release(one.dispatch)

@@ -13,7 +13,7 @@ function heldCall(change: Partial<HeldCall> & { tenant?: string; priority?: numb
 }
 
 function createQueue(rule: Partial<HoldRuleOptions> = {}, options: Partial<HoldQueueOptions> = {}): HoldQueue<HeldCall> {
-  return new HoldQueue({ rule: createHoldRule(rule), options })
+  return new HoldQueue({ rule: createHoldRule({ waitingMax: 3, ...rule }), options })
 }
 
 const open = [sketchInstance({ inFlight: 1, kvBlocks: 1_000 }, 0)]
@@ -60,7 +60,8 @@ test('kv-time starts the smallest d·(p + d/2), aged by the square of the wait',
 })
 
 test('an instance is closed while more wait than allowed, or while the prompt would pass the reserve', () => {
-  const room = (sketch: Sketch): number => createHoldRule().roomTokens(sketchInstance({ inFlight: 5, kvBlocks: 100, ...sketch }, 0))
+  const room = (sketch: Sketch): number =>
+    createHoldRule({ waitingMax: 3 }).roomTokens(sketchInstance({ inFlight: 5, kvBlocks: 100, ...sketch }, 0))
   expect(room({ promptTokens: 300, outputTokensDone: 60, awaitingFirstToken: 3 })).toBeCloseTo(0.85 * 1_600 - 360)
   expect(room({ awaitingFirstToken: 4 })).toBe(0)
   expect(room({ awaitingFirstToken: 4, waitingMost: 2 })).toBeCloseTo(1_360)

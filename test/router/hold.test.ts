@@ -12,7 +12,7 @@ import { createRouterBench, type RouterBench } from '../fakes/router.ts'
 
 const OPTIONS = { gateway: 'test' }
 const DONE: Outcome = { kind: 'completed', e2eMs: 10, censored: false }
-const HOLD: HoldSetting = { when: 'capacity known', rule: HOLD_RULE_DEFAULTS }
+const HOLD: HoldSetting = { when: 'capacity known', rule: { ...HOLD_RULE_DEFAULTS, waitingMax: 3 } }
 const SCRAPE = 'vllm:cache_config_info{block_size="16",num_gpu_blocks="1000"} 1\nvllm:num_requests_running 0\nvllm:num_requests_waiting 0\n'
 
 /** Two instances that tell their KV capacity. */
