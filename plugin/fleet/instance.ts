@@ -32,8 +32,10 @@ export interface LedgerView {
   readonly outputTokensDone: number
   /** Dispatches since process start. */
   readonly placed: number
-  /** Calls whose first token has not come: they wait in the instance or are being prefilled. A whole answer shows none before its end. */
+  /** Calls whose first token has not come: they wait in the instance or are being prefilled, or their answer comes whole. */
   readonly awaitingFirstToken: number
+  /** Those of them whose answer comes whole: they show no first token before their end, whether they wait or run. */
+  readonly awaitingWhole: number
   /** The calls in flight, oldest dispatch first. */
   open(): Iterable<DispatchView>
 }

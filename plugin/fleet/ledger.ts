@@ -39,6 +39,7 @@ export class Ledger implements LedgerView {
   #placed = 0
   #unpredicted = 0
   #awaitingFirstToken = 0
+  #awaitingWhole = 0
   #lastSignMs = Number.NEGATIVE_INFINITY
 
   get inFlight(): number {
@@ -61,6 +62,9 @@ export class Ledger implements LedgerView {
   }
   get awaitingFirstToken(): number {
     return this.#awaitingFirstToken
+  }
+  get awaitingWhole(): number {
+    return this.#awaitingWhole
   }
   /** Dispatches since process start that have ended: `placed − inFlight`. */
   get ended(): number {
@@ -89,6 +93,7 @@ export class Ledger implements LedgerView {
     this.#promptTokens += promptTokens
     this.#prefillTokensPending += uncached
     this.#awaitingFirstToken++
+    if (!entry.stream) this.#awaitingWhole++
     if (predicted === undefined) this.#unpredicted++
     else this.#outputTokensLeft += predictedOutputTokens
     const dispatch: Writable<Dispatch> = {
@@ -117,6 +122,7 @@ export class Ledger implements LedgerView {
     this.#lastSignMs = nowMs
     this.#prefillTokensPending -= own.uncachedPromptTokens
     this.#awaitingFirstToken--
+    if (!own.stream) this.#awaitingWhole--
     return true
   }
 
@@ -146,6 +152,7 @@ export class Ledger implements LedgerView {
     if (Number.isNaN(own.firstTokenMs)) {
       this.#prefillTokensPending -= own.uncachedPromptTokens
       this.#awaitingFirstToken--
+      if (!own.stream) this.#awaitingWhole--
     }
     if (!Number.isNaN(own.predictedOutputTokens)) {
       this.#outputTokensLeft -= leftOf(own.predictedOutputTokens, own.outputTokens)

@@ -12,13 +12,15 @@ export function believedKvTokens({ ledger, scrape }: InstanceView): number {
 }
 
 /**
- * Calls believed to wait in the instance. Two bounds from above, the lower one counts: the ledger's calls without a first token and the foreign ones;
- * and those that waited at the scrape with all dispatched since. The first is immediate, the second sees through whole answers, which
- * show no first token.
+ * Calls believed to wait in the instance. Streamed calls without a first token bound it from above at once, and so do those that waited at the scrape with all
+ * dispatched since; the lower one counts. Whole answers show no first token, so that of them only the scrape's own count tells; without a scrape
+ * they are taken to run.
+ *   min(streams awaiting, scraped + since), at least what the scrape says now, at most all that are unanswered or foreign
  */
 export function believedWaiting({ ledger, scrape }: InstanceView): number {
-  const foreign = scrape.foreignInFlight
-  const unanswered = ledger.awaitingFirstToken + (Number.isNaN(foreign) ? 0 : foreign)
-  const most = scrape.waitingMost
-  return Number.isNaN(most) ? unanswered : Math.min(unanswered, most)
+  const streams = ledger.awaitingFirstToken - ledger.awaitingWhole
+  const { waiting, waitingMost, foreignInFlight } = scrape
+  if (Number.isNaN(waiting)) return streams
+  const unanswered = ledger.awaitingFirstToken + (Number.isNaN(foreignInFlight) ? 0 : foreignInFlight)
+  return Math.min(unanswered, Math.max(Math.min(streams, waitingMost), waiting))
 }

@@ -19,6 +19,7 @@ export interface Sketch {
   readonly outputTokensLeft?: number
   readonly outputTokensDone?: number
   readonly awaitingFirstToken?: number
+  readonly awaitingWhole?: number
   readonly waitingMost?: number
   readonly kvTokensUnseen?: number
   /** In blocks of 16 tokens. */
@@ -46,6 +47,7 @@ export function sketchInstance(sketch: Sketch, slot: number): InstanceView {
       outputTokensDone: sketch.outputTokensDone ?? 0,
       placed: sketch.placed ?? 0,
       awaitingFirstToken: sketch.awaitingFirstToken ?? 0,
+      awaitingWhole: sketch.awaitingWhole ?? 0,
       open: () => (sketch.open ?? []).map(sketchDispatch),
     },
     scrape: {

@@ -64,7 +64,7 @@ test('an instance is closed while more wait than allowed, or while the prompt wo
     createHoldRule({ waitingMax: 3 }).roomTokens(sketchInstance({ inFlight: 5, kvBlocks: 100, ...sketch }, 0))
   expect(room({ promptTokens: 300, outputTokensDone: 60, awaitingFirstToken: 3 })).toBeCloseTo(0.85 * 1_600 - 360)
   expect(room({ awaitingFirstToken: 4 })).toBe(0)
-  expect(room({ awaitingFirstToken: 4, waitingMost: 2 })).toBeCloseTo(1_360)
+  expect(room({ awaitingFirstToken: 4, waiting: 0, waitingMost: 2 })).toBeCloseTo(1_360)
   expect(room({ promptTokens: 300, kvTokensUnseen: 1_200 })).toBeLessThan(0)
   expect(room({ inFlight: 0 })).toBe(Number.POSITIVE_INFINITY)
   expect(createHoldRule().roomTokens(sketchInstance({ inFlight: 5 }, 0))).toBe(Number.POSITIVE_INFINITY)

@@ -49,6 +49,10 @@ export class TwinLedger implements LedgerView {
   get awaitingFirstToken(): number {
     return this.#awaitingFirstToken
   }
+  /** Every call of the twin is streamed. */
+  get awaitingWhole(): number {
+    return 0
+  }
   get outputTokensLeft(): number {
     this.#count()
     return this.#outputTokensLeft
