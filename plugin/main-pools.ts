@@ -38,6 +38,7 @@ export function holdSetting(hold: HoldConfig): HoldSetting | undefined {
       waitingMax: waitingMax ?? HOLD_RULE_DEFAULTS.waitingMax,
       reserveRatio: reserve ?? HOLD_RULE_DEFAULTS.reserveRatio,
       agePerSecond: agePerSecond ?? HOLD_RULE_DEFAULTS.agePerSecond,
+      readyOnly: HOLD_RULE_DEFAULTS.readyOnly,
     },
     queue: queueOptions(hold),
   }

@@ -84,7 +84,7 @@ function servePool(pool: RouterPool, holding: Omit<HoldParts, 'pool' | 'setting'
 function demandedHold(demanded: { readonly waitingMax: number }, setting: HoldSetting | undefined): HoldSetting {
   return {
     when: 'always',
-    rule: { order: 'fcfs', waitingMax: demanded.waitingMax, reserveRatio: undefined, agePerSecond: 0 },
+    rule: { order: 'fcfs', waitingMax: demanded.waitingMax, reserveRatio: undefined, agePerSecond: 0, readyOnly: true },
     ...(setting ? { queue: setting.queue } : {}),
   }
 }

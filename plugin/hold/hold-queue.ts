@@ -51,7 +51,9 @@ export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance
   readonly #seats: Seat<T>[] = []
   readonly #bySeat = new Map<T, Seat<T>>()
   readonly #open: I[] = []
+  /** Room of each instance, and the same where it is ready, else 0. */
   #room = new Float64Array(16)
+  #ready = new Float64Array(16)
   #sequence = 0
   #wakeAtMs = Number.POSITIVE_INFINITY
 
@@ -99,7 +101,8 @@ export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance
     const demand = this.rule.demandTokens(seat.held)
     if (!seat.held.accepts && demand > most) return undefined
     this.#take(seat, true, nowMs)
-    const fits = this.#collect(instances, count, (instance, i) => this.#hasRoom(i, demand) && accepts(seat.held, instance))
+    const offer = this.rule.readyOnly ? this.#ready : this.#room
+    const fits = this.#collect(instances, count, (instance, i) => fitsIn(offer[i], demand) && accepts(seat.held, instance))
     return { held: seat.held, instances: this.#open, count: fits, why: 'room' }
   }
 
@@ -126,14 +129,20 @@ export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance
     return { held: first.held, instances: this.#open, count: fits, why: 'deadline' }
   }
 
-  /** Writes each instance's room and returns the largest. */
+  /** Writes each instance's room and returns the largest of those that are ready. */
   #measure(instances: readonly I[], count: number): number {
-    if (this.#room.length < count) this.#room = new Float64Array(2 * count)
+    if (this.#room.length < count) {
+      this.#room = new Float64Array(2 * count)
+      this.#ready = new Float64Array(2 * count)
+    }
     let most = 0
     for (let i = 0; i < count; i++) {
-      const room = this.rule.roomTokens(instances[i] as I)
+      const instance = instances[i] as I
+      const room = this.rule.roomTokens(instance)
+      const ready = room > 0 && this.rule.isReady(instance) ? room : 0
       this.#room[i] = room
-      if (room > most) most = room
+      this.#ready[i] = ready
+      if (ready > most) most = ready
     }
     return most
   }
@@ -157,14 +166,9 @@ export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance
   #fitsSomewhere(held: T, instances: readonly I[], count: number): boolean {
     const demand = this.rule.demandTokens(held)
     for (let i = 0; i < count; i++) {
-      if (this.#hasRoom(i, demand) && accepts(held, instances[i] as I)) return true
+      if (fitsIn(this.#ready[i], demand) && accepts(held, instances[i] as I)) return true
     }
     return false
-  }
-
-  #hasRoom(i: number, demandTokens: number): boolean {
-    const room = this.#room[i] as number
-    return room > 0 && room >= demandTokens
   }
 
   #collect(instances: readonly I[], count: number, accept: (instance: I, i: number) => boolean): number {
@@ -192,4 +196,8 @@ export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance
 
 function accepts(held: HeldCall, instance: HoldInstance): boolean {
   return held.accepts === undefined || held.accepts(instance)
+}
+
+function fitsIn(roomTokens: number | undefined, demandTokens: number): boolean {
+  return roomTokens !== undefined && roomTokens > 0 && roomTokens >= demandTokens
 }

@@ -21,8 +21,12 @@ export interface HeldCall {
  */
 export interface HoldRule {
   readonly name: string
-  /** KV tokens that may be started on the instance now: ≤ 0 closes it, Infinity opens it to any call. */
+  /** Its queue is short enough: a call starts while this holds for at least one instance that has room for it. */
+  isReady(instance: HoldInstance): boolean
+  /** KV tokens that may be started on the instance now: ≤ 0 is none, Infinity is any. No call starts where it finds no room. */
   roomTokens(instance: HoldInstance): number
+  /** A call may start only where `isReady` holds; else, once one is ready, wherever there is room: which queue to join is the policy's choice. */
+  readonly readyOnly: boolean
   /** KV tokens that the call takes of that room when it starts. */
   demandTokens(held: HeldCall): number
   /** The smallest goes first. */

@@ -59,15 +59,28 @@ test('kv-time starts the smallest d·(p + d/2), aged by the square of the wait',
   expect(order(never, aged, 1_000)).toEqual([1, 0])
 })
 
-test('an instance is closed while more wait than allowed, or while the prompt would pass the reserve', () => {
-  const room = (sketch: Sketch): number =>
-    createHoldRule({ waitingMax: 3 }).roomTokens(sketchInstance({ inFlight: 5, kvBlocks: 100, ...sketch }, 0))
-  expect(room({ promptTokens: 300, outputTokensDone: 60, awaitingFirstToken: 3 })).toBeCloseTo(0.85 * 1_600 - 360)
-  expect(room({ awaitingFirstToken: 4 })).toBe(0)
-  expect(room({ awaitingFirstToken: 4, waiting: 0, waitingMost: 2 })).toBeCloseTo(1_360)
-  expect(room({ promptTokens: 300, kvTokensUnseen: 1_200 })).toBeLessThan(0)
-  expect(room({ inFlight: 0 })).toBe(Number.POSITIVE_INFINITY)
-  expect(createHoldRule().roomTokens(sketchInstance({ inFlight: 5 }, 0))).toBe(Number.POSITIVE_INFINITY)
+test('an instance is ready while no more wait than allowed, and has room up to the reserve', () => {
+  const rule = createHoldRule({ waitingMax: 3, reserveRatio: 0.15 })
+  const busy = (sketch: Sketch) => sketchInstance({ inFlight: 5, kvBlocks: 100, ...sketch }, 0)
+  expect(rule.roomTokens(busy({ promptTokens: 300, outputTokensDone: 60 }))).toBeCloseTo(0.85 * 1_600 - 360)
+  expect(rule.roomTokens(busy({ promptTokens: 300, kvTokensUnseen: 1_200 }))).toBeLessThan(0)
+  expect(rule.roomTokens(sketchInstance({ inFlight: 5 }, 0))).toBe(Number.POSITIVE_INFINITY)
+  expect(rule.roomTokens(busy({ inFlight: 0, kvTokensUnseen: 1_600 }))).toBe(Number.POSITIVE_INFINITY)
+  expect(rule.isReady(busy({ awaitingFirstToken: 3 }))).toBe(true)
+  expect(rule.isReady(busy({ awaitingFirstToken: 4 }))).toBe(false)
+  expect(rule.isReady(busy({ awaitingFirstToken: 4, waiting: 0, waitingMost: 2 }))).toBe(true)
+})
+
+test('while one instance is ready a call may join a longer queue where memory has room, unless the rule says no', () => {
+  const two = [sketchInstance({ inFlight: 9, awaitingFirstToken: 9 }, 0), sketchInstance({ inFlight: 1 }, 1)]
+  const offered = (readyOnly: boolean): number[] => {
+    const queue = createQueue({ readyOnly })
+    queue.join(heldCall(), 0)
+    const released = queue.release(two, 2, 0)
+    return released ? released.instances.slice(0, released.count).map((one) => one.slot) : []
+  }
+  expect(offered(false)).toEqual([0, 1])
+  expect(offered(true)).toEqual([1])
 })
 
 test('only instances with room are offered, and the next in order waits for its room though a later one would fit', () => {
@@ -76,7 +89,7 @@ test('only instances with room are offered, and the next in order waits for its 
   const small = heldCall({ promptTokens: 10, predictedOutputTokens: 100 })
   queue.join(large, 0)
   queue.join(small, 0)
-  const tight = [sketchInstance({ inFlight: 2, kvBlocks: 100, promptTokens: 1_000 }, 0)]
+  const tight = [sketchInstance({ inFlight: 2, kvBlocks: 100, promptTokens: 1_100 }, 0)]
   expect(queue.release(tight, 1, 0)).toBeUndefined()
   const two = [...tight, sketchInstance({ inFlight: 2, kvBlocks: 100, promptTokens: 800 }, 1)]
   const first = queue.release(two, 2, 0)
