@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
 import { HOLD_RULE_DEFAULTS } from '../../plugin/hold/hold-rules.ts'
-import { ANSWER, answerStream, answerWhole, chat, endAll, errorIn, post, startProxy, startUpstream } from './setup.ts'
+import { answerStream, chat, EVENTS, endAll, errorIn, post, startProxy, startUpstream } from './setup.ts'
 
 afterEach(endAll)
 
@@ -11,23 +11,23 @@ const hold = { when: 'always', rule: { ...HOLD_RULE_DEFAULTS, waitingMax: 0 } } 
 /** An instance that answers when it is told to. */
 async function startSlow() {
   const answers: (() => void)[] = []
-  const upstream = await startUpstream((response, request, body) => void answers.push(() => answerWhole(response, request, body)))
+  const upstream = await startUpstream((response, request, body) => void answers.push(() => answerStream(response, request, body)))
   return { upstream, answers }
 }
 
 test('a held call reaches the instance when the one before it is answered, and its caller notices only the wait', async () => {
   const { upstream, answers } = await startSlow()
   const setup = await startProxy([upstream.url], { pool: { hold } })
-  const first = post(setup, '/v1/chat/completions', chat())
+  const first = post(setup, '/v1/chat/completions', chat({ stream: true }))
   while (answers.length < 1) await nextTurn()
-  const second = post(setup, '/v1/chat/completions', chat())
+  const second = post(setup, '/v1/chat/completions', chat({ stream: true }))
   while (setup.router.holds()[0]?.held !== 1) await nextTurn()
   expect(upstream.seen).toHaveLength(1)
   answers[0]!()
-  expect(await (await first).json()).toEqual(ANSWER)
+  expect(await (await first).text()).toBe(EVENTS.join(''))
   while (answers.length < 2) await nextTurn()
   answers[1]!()
-  expect(await (await second).json()).toEqual(ANSWER)
+  expect(await (await second).text()).toBe(EVENTS.join(''))
   const rows = await setup.settled(2)
   expect(rows[0]?.decision.heldMs).toBe(0)
   expect(rows[1]?.decision.heldMs).toBeGreaterThan(0)
@@ -37,10 +37,10 @@ test('a held call reaches the instance when the one before it is answered, and i
 test('a caller who leaves while held frees the seat; the instance never hears of the call', async () => {
   const { upstream, answers } = await startSlow()
   const setup = await startProxy([upstream.url], { pool: { hold } })
-  const first = post(setup, '/v1/chat/completions', chat())
+  const first = post(setup, '/v1/chat/completions', chat({ stream: true }))
   while (answers.length < 1) await nextTurn()
   const leaving = new AbortController()
-  const second = post(setup, '/v1/chat/completions', chat(), { signal: leaving.signal })
+  const second = post(setup, '/v1/chat/completions', chat({ stream: true }), { signal: leaving.signal })
   while (setup.router.holds()[0]?.held !== 1) await nextTurn()
   leaving.abort()
   await expect(second).rejects.toThrow()
@@ -55,9 +55,9 @@ test('a caller who leaves while held frees the seat; the instance never hears of
 test('a router that goes away answers whom it holds with 503 and when to come back', async () => {
   const { upstream, answers } = await startSlow()
   const setup = await startProxy([upstream.url], { pool: { hold } })
-  const first = post(setup, '/v1/chat/completions', chat())
+  const first = post(setup, '/v1/chat/completions', chat({ stream: true }))
   while (answers.length < 1) await nextTurn()
-  const second = post(setup, '/v1/chat/completions', chat())
+  const second = post(setup, '/v1/chat/completions', chat({ stream: true }))
   while (setup.router.holds()[0]?.held !== 1) await nextTurn()
   setup.router.shed()
   const reply = await second
