@@ -193,9 +193,9 @@ describe('a simulated fleet', () => {
     expect(totals.arrived).toBe(41)
   })
 
-  test('stale signals cost a policy that lives by them', () => {
+  test('four routers learn of each other by scraping: stale signals cost them', () => {
     const bursts = Array.from({ length: 900 }, (_, i) => ({ atMs: Math.floor(i / 12) * 900 + (i % 12), prompt: 1500, output: 20 }))
-    const [fresh, stale] = [0, 5000].map((scrapeMs) => meanE2e(play(bursts, { policyName: 'vllm-dp', scrapeMs }).ends))
+    const [fresh, stale] = [0, 5000].map((scrapeMs) => meanE2e(play(bursts, { policyName: 'vllm-dp', scrapeMs, routers: 4 }).ends))
     expect(stale!).toBeGreaterThan(1.05 * fresh!)
   })
 
