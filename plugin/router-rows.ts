@@ -1,6 +1,6 @@
 import type { Call } from './call/call.ts'
 import type { LiveInstance } from './fleet/fleet.ts'
-import type { CallRow, DecisionRow } from './log/rows.ts'
+import { type CallRow, type DecisionRow, LOGGED_PREFIX_BLOCKS_MAX } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import type { CallFacts } from './placement/candidates.ts'
 import { type Decision, keyOf } from './router-decide.ts'
@@ -97,10 +97,18 @@ export function settledRow(ticket: LiveTicket, outcome: Outcome, { textFeatures 
     pool: ticket.pool.name,
     call: callColumns(call),
     ...(textFeatures && call.textFeatures.length > 0 ? { textFeatures: call.textFeatures } : {}),
+    ...(textFeatures && call.prefixBlocks.length > 0 ? { prefixBlocks: loggedBlocks(call.prefixBlocks) } : {}),
     instance: keyOf(ticket.instance),
     decision: decisionRow,
     candidates: decision.candidates,
     attempts: ticket.attempts,
     outcome,
   }
+}
+
+/** What the log keeps of the prompt's blocks: enough to tell which calls shared a beginning. */
+function loggedBlocks(prefixBlocks: BigUint64Array): Uint32Array {
+  return Uint32Array.from({ length: Math.min(prefixBlocks.length, LOGGED_PREFIX_BLOCKS_MAX) }, (_, i) =>
+    Number(BigInt.asUintN(32, prefixBlocks[i] as bigint)),
+  )
 }

@@ -51,7 +51,8 @@ export function shapeOfSpeed(speed: number): EngineShape {
   return shape
 }
 
-function scaleLaw({ dense, head, decode, prefill }: StepLaw, factor: number): StepLaw {
+/** The law with every duration multiplied by `factor`. */
+export function scaleLaw({ dense, head, decode, prefill }: StepLaw, factor: number): StepLaw {
   return {
     dense: dense.map(({ baseMs, perTokenMs }) => ({ baseMs: baseMs * factor, perTokenMs: perTokenMs * factor })),
     head: { baseMs: head.baseMs * factor, perCallMs: head.perCallMs * factor },

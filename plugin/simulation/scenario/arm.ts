@@ -66,7 +66,7 @@ export function playArm(
 }
 
 /** A hold queue per router: the arm's own, or the one that the policy itself brings. */
-function holdOf(arm: Arm, policy: Policy): Pick<SimulationOptions, 'hold'> {
+export function holdOf(arm: Arm, policy: Policy): Pick<SimulationOptions, 'hold'> {
   const create = arm.hold === undefined ? undefined : () => createHoldRule({ order: arm.hold as HoldOrder })
   const rule =
     create ?? (policy.hold ? () => createHoldRule({ order: 'fcfs', reserveRatio: undefined, readyOnly: true, ...policy.hold }) : undefined)
