@@ -1,6 +1,7 @@
-import type { DispatchView, InstanceView } from '../fleet/instance.ts'
+import type { InstanceView } from '../fleet/instance.ts'
+import { Belief } from './belief.ts'
 import { type EngineShape, SHAPE_BLOCK_TOKENS } from './engine-shape.ts'
-import { addChunk, clearWork, emptyWork, type StepWork, stepMs } from './step.ts'
+import { clearWork, emptyWork, type StepWork, stepMs } from './step.ts'
 
 /** The call that may be placed, as predicted. Whole tokens; output at least 1. */
 export interface NewCall {
@@ -10,36 +11,18 @@ export interface NewCall {
   readonly outputTokens: number
 }
 
-/** Output taken for granted where nobody predicted it: about the mean of public chat traces. */
-const UNPREDICTED_OUTPUT_TOKENS = 256
-/**
- * A call that has outlived its prediction is taken to go on for this share of what it has produced, since lengths are roughly log-normal: the longer
- * it ran, the longer it will. Chosen.
- */
-const OUTLIVED_RATIO = 0.2
-
 /**
  * Plays an instance's near future from the router's belief: its calls in flight with predicted lengths, the one step law, and the engine's order. Steps
  * between two events are an arithmetic series and are jumped over, so that a roll costs per call, not per token. Left out, because the ledger does not know
  * them: the step under way, how far a prompt has been computed, and preemption.
  */
 export class RollForward {
-  /** Running calls: decode steps until each ends, and the context of its next step, both less the steps taken; ascending by end. */
+  /** Running calls: how many alike, decode steps until they end, and the context of their next step, both less the steps taken; ascending by end. */
+  #alike = new Float64Array(64)
   #endAt = new Float64Array(64)
   #context = new Float64Array(64)
   #isOwn = new Uint8Array(64)
-  /** Waiting calls, first come first. */
-  #prompt = new Float64Array(64)
-  #uncached = new Float64Array(64)
-  #output = new Float64Array(64)
-  /** The loaded belief: running calls as above at step 0, how many run, how many wait. */
-  #loadedEndAt = new Float64Array(64)
-  #loadedContext = new Float64Array(64)
-  #loadedRunning = 0
-  #loadedWaiting = 0
-  #foreign = 0
-  #foreignTokens = 0
-  #kvTokens = Number.NaN
+  readonly #belief = new Belief()
   readonly #work: StepWork = emptyWork()
 
   /** State of the roll under way. */
@@ -48,6 +31,7 @@ export class RollForward {
   #steps = 0
   #first = 0
   #end = 0
+  #running = 0
   #contextTokens = 0
   #next = 0
   #waiting = 0
@@ -62,14 +46,8 @@ export class RollForward {
 
   /** Takes the belief of one instance in; rolls start from it until the next `load`. */
   load(instance: InstanceView): void {
-    const { ledger, scrape } = instance
-    this.#reserve(ledger.inFlight + 1)
-    this.#loadedRunning = 0
-    this.#loadedWaiting = 0
-    for (const dispatch of ledger.open()) this.#loadOne(dispatch)
-    this.#foreign = Number.isNaN(scrape.foreignInFlight) ? 0 : scrape.foreignInFlight
-    this.#foreignTokens = this.#foreign > 0 && scrape.kvTokensUnseen > 0 ? scrape.kvTokensUnseen : 0
-    this.#kvTokens = scrape.kvBlocks * scrape.kvBlockTokens
+    this.#belief.load(instance)
+    if (this.#endAt.length <= instance.ledger.inFlight) this.#reserve(2 * instance.ledger.inFlight)
   }
 
   /**
@@ -88,61 +66,59 @@ export class RollForward {
   }
 
   #begin(shape: EngineShape, own: NewCall | undefined): void {
+    const belief = this.#belief
     this.#shape = shape
-    const capacity = this.#kvTokens > 0 ? this.#kvTokens : shape.kvBlocks * SHAPE_BLOCK_TOKENS
+    const capacity = belief.kvTokens > 0 ? belief.kvTokens : shape.kvBlocks * SHAPE_BLOCK_TOKENS
     this.#limitTokens = capacity * shape.admissionKvRatio
     this.#nowMs = 0
     this.#steps = 0
     this.#first = 0
-    this.#end = this.#loadedRunning
-    this.#contextTokens = this.#foreignTokens
+    this.#end = belief.running
+    this.#running = belief.running
+    this.#contextTokens = belief.foreignTokens
     for (let i = 0; i < this.#end; i++) {
-      this.#endAt[i] = this.#loadedEndAt[i] as number
-      const context = this.#loadedContext[i] as number
+      const context = belief.context[i] as number
+      this.#alike[i] = 1
+      this.#endAt[i] = belief.left[i] as number
       this.#context[i] = context
-      this.#contextTokens += context
       this.#isOwn[i] = 0
+      this.#contextTokens += context
     }
     this.#next = 0
     this.#chunked = 0
     this.#endsMs = 0
-    this.#waiting = this.#loadedWaiting
+    this.#waiting = belief.waiting
     this.#ownIndex = -1
     this.ownTtftMs = Number.NaN
     this.ownE2eMs = Number.NaN
     if (!own) return
     this.#ownIndex = this.#waiting++
-    this.#prompt[this.#ownIndex] = own.promptTokens
-    this.#uncached[this.#ownIndex] = own.uncachedPromptTokens
-    this.#output[this.#ownIndex] = own.outputTokens
+    belief.calls[this.#ownIndex] = 1
+    belief.prompt[this.#ownIndex] = own.promptTokens
+    belief.uncached[this.#ownIndex] = own.uncachedPromptTokens
+    belief.output[this.#ownIndex] = own.outputTokens
   }
 
-  #loadOne({ promptTokens, uncachedPromptTokens, predictedOutputTokens, firstTokenMs, outputTokens }: DispatchView): void {
-    const predicted = predictedOutputTokens > 0 ? predictedOutputTokens : UNPREDICTED_OUTPUT_TOKENS
-    if (Number.isNaN(firstTokenMs)) {
-      const i = this.#loadedWaiting++
-      this.#prompt[i] = promptTokens
-      this.#uncached[i] = Math.max(1, uncachedPromptTokens)
-      this.#output[i] = Math.max(1, Math.round(predicted))
-      return
-    }
-    const produced = Math.max(1, outputTokens)
-    const left = Math.max(1, Math.round(Math.max(predicted - produced, OUTLIVED_RATIO * produced)))
-    let at = this.#loadedRunning++
-    for (; at > 0 && (this.#loadedEndAt[at - 1] as number) > left; at--) {
-      this.#loadedEndAt[at] = this.#loadedEndAt[at - 1] as number
-      this.#loadedContext[at] = this.#loadedContext[at - 1] as number
-    }
-    this.#loadedEndAt[at] = left
-    this.#loadedContext[at] = promptTokens + produced
-  }
-
-  /** A seat and the memory for its context and one more token are there, or nothing runs that could free them. */
+  /** Seats and the memory for their contexts and a token more each are there, or nothing runs that could free them. */
   #mayStart(index: number, startedCalls: number, startedTokens: number): boolean {
-    const running = this.#end - this.#first
-    if (running + startedCalls === 0 || (index === this.#next && this.#chunked > 0)) return true
-    if (running + startedCalls + this.#foreign >= this.#shape.seats) return false
-    return this.#contextTokens + startedTokens + (this.#prompt[index] as number) + 1 <= this.#limitTokens
+    if (this.#running + startedCalls === 0 || (index === this.#next && this.#chunked > 0)) return true
+    if (this.#running + startedCalls + this.#belief.foreign >= this.#shape.seats) return false
+    return this.#contextTokens + startedTokens + this.#needTokens(index) <= this.#limitTokens
+  }
+
+  #needTokens(index: number): number {
+    return (this.#belief.calls[index] as number) * ((this.#belief.prompt[index] as number) + 1)
+  }
+
+  /** Books `tokens` of the prompts at `index` into the step, each after its cached part and its share of the `done` tokens. */
+  #addPrompts(index: number, tokens: number, done: number): void {
+    const work = this.#work
+    const calls = this.#belief.calls[index] as number
+    work.tokens += tokens
+    work.chunks += calls
+    work.chunkTokens += tokens
+    work.chunkCachedProducts += tokens * ((this.#belief.prompt[index] as number) - (this.#belief.uncached[index] as number) + done / calls)
+    work.chunkSquares += (tokens * tokens) / calls
   }
 
   /** v0: one step prefills as many whole prompts as budget, seats and memory allow; nobody decodes meanwhile. */
@@ -151,15 +127,17 @@ export class RollForward {
     clearWork(work)
     const from = this.#next
     let budget = this.#shape.budgetTokens
+    let startedCalls = 0
     let startedTokens = 0
     let i = from
     for (; i < this.#waiting; i++) {
-      const prompt = this.#prompt[i] as number
-      if (i > from && (prompt > budget || !this.#mayStart(i, i - from, startedTokens))) break
-      const uncached = this.#uncached[i] as number
-      addChunk(work, { tokens: uncached, cachedTokens: prompt - uncached })
-      budget -= uncached
-      startedTokens += prompt + 1
+      const calls = this.#belief.calls[i] as number
+      if (i > from && (calls * (this.#belief.prompt[i] as number) > budget || !this.#mayStart(i, startedCalls, startedTokens))) break
+      const tokens = calls * (this.#belief.uncached[i] as number)
+      this.#addPrompts(i, tokens, 0)
+      budget -= tokens
+      startedCalls += calls
+      startedTokens += this.#needTokens(i)
     }
     this.#nowMs += stepMs(this.#shape.law, work)
     for (this.#next = i, i = from; i < this.#next; i++) this.#answerFirst(i)
@@ -169,22 +147,25 @@ export class RollForward {
   #prefillBesideDecodes(): void {
     const work = this.#work
     clearWork(work)
-    const decoding = this.#end - this.#first + this.#foreign
+    const decoding = this.#running + this.#belief.foreign
     work.tokens = decoding
     work.decoding = decoding
     work.contextTokens = this.#contextTokens
     const from = this.#next
     // A budget eaten up by decodes still lets the prompt on by a token: else it would stand still for ever.
     let budget = Math.max(1, this.#shape.budgetTokens - decoding)
+    let startedCalls = 0
     let startedTokens = 0
     let i = from
-    while (i < this.#waiting && budget > 0 && (i === from || this.#mayStart(i, i - from, startedTokens))) {
-      const uncached = this.#uncached[i] as number
+    while (i < this.#waiting && budget > 0 && (i === from || this.#mayStart(i, startedCalls, startedTokens))) {
+      const calls = this.#belief.calls[i] as number
+      const uncached = calls * (this.#belief.uncached[i] as number)
       const done = i === from ? this.#chunked : 0
       const tokens = Math.min(uncached - done, budget)
-      addChunk(work, { tokens, cachedTokens: (this.#prompt[i] as number) - uncached + done })
+      this.#addPrompts(i, tokens, done)
       budget -= tokens
-      startedTokens += (this.#prompt[i] as number) + 1
+      startedCalls += calls
+      startedTokens += this.#needTokens(i)
       if (done + tokens < uncached) {
         this.#chunked = done + tokens
         break
@@ -202,65 +183,64 @@ export class RollForward {
   #decodeToNextEnd(): void {
     const { law } = this.#shape
     const work = this.#work
-    const ending = this.#end - this.#first
     const n = (this.#endAt[this.#first] as number) - this.#steps
     clearWork(work)
-    work.tokens = ending + this.#foreign
-    work.decoding = ending + this.#foreign
+    work.tokens = this.#running + this.#belief.foreign
+    work.decoding = this.#running + this.#belief.foreign
     work.contextTokens = this.#contextTokens
-    this.#nowMs += n * stepMs(law, work) + (law.decode.perContextTokenMs * ending * n * (n - 1)) / 2
+    this.#nowMs += n * stepMs(law, work) + (law.decode.perContextTokenMs * this.#running * n * (n - 1)) / 2
     this.#countSteps(n)
   }
 
   /** `n` decode steps are over: contexts grew, and who had that many left has ended. */
   #countSteps(n: number): void {
     this.#steps += n
-    this.#contextTokens += n * (this.#end - this.#first)
+    this.#contextTokens += n * this.#running
     while (this.#first < this.#end && (this.#endAt[this.#first] as number) <= this.#steps) {
-      this.#contextTokens -= (this.#context[this.#first] as number) + this.#steps
-      this.#record(this.#isOwn[this.#first] === 1)
+      const calls = this.#alike[this.#first] as number
+      this.#contextTokens -= calls * ((this.#context[this.#first] as number) + this.#steps)
+      this.#running -= calls
+      this.#record(this.#isOwn[this.#first] === 1, calls)
       this.#first++
     }
   }
 
-  /** The prompt is computed: its first token comes now, and it decodes from the next step on. */
+  /** The prompts are computed: their first tokens come now, and they decode from the next step on. */
   #answerFirst(index: number): void {
     const own = index === this.#ownIndex
+    const calls = this.#belief.calls[index] as number
     if (own) this.ownTtftMs = this.#nowMs
-    const left = (this.#output[index] as number) - 1
+    const left = (this.#belief.output[index] as number) - 1
     if (left <= 0) {
-      this.#record(own)
+      this.#record(own, calls)
       return
     }
     const endAt = this.#steps + left
     let at = this.#end++
     for (; at > this.#first && (this.#endAt[at - 1] as number) > endAt; at--) {
+      this.#alike[at] = this.#alike[at - 1] as number
       this.#endAt[at] = this.#endAt[at - 1] as number
       this.#context[at] = this.#context[at - 1] as number
       this.#isOwn[at] = this.#isOwn[at - 1] as number
     }
-    const context = (this.#prompt[index] as number) + 1
+    const context = (this.#belief.prompt[index] as number) + 1
+    this.#alike[at] = calls
     this.#endAt[at] = endAt
     this.#context[at] = context - this.#steps
     this.#isOwn[at] = own ? 1 : 0
-    this.#contextTokens += context
+    this.#contextTokens += calls * context
+    this.#running += calls
   }
 
-  #record(own: boolean): void {
+  #record(own: boolean, calls: number): void {
     if (own) this.ownE2eMs = this.#nowMs
-    else this.#endsMs += this.#nowMs
+    else this.#endsMs += calls * this.#nowMs
   }
 
   #reserve(calls: number): void {
-    if (calls <= this.#endAt.length) return
-    const size = 2 * calls
-    this.#endAt = new Float64Array(size)
-    this.#context = new Float64Array(size)
-    this.#isOwn = new Uint8Array(size)
-    this.#prompt = new Float64Array(size)
-    this.#uncached = new Float64Array(size)
-    this.#output = new Float64Array(size)
-    this.#loadedEndAt = new Float64Array(size)
-    this.#loadedContext = new Float64Array(size)
+    this.#alike = new Float64Array(calls)
+    this.#endAt = new Float64Array(calls)
+    this.#context = new Float64Array(calls)
+    this.#isOwn = new Uint8Array(calls)
   }
 }

@@ -12,7 +12,8 @@ const roomy = { law, kvBlocks: 1e6, seats: 256, budgetTokens: 512, admissionKvRa
 
 function roll(shape: EngineShape, open: readonly Partial<DispatchView>[], own?: NewCall) {
   const forward = new RollForward()
-  forward.load(sketchInstance({ inFlight: open.length, open }, 0))
+  const awaitingFirstToken = open.filter((one) => !(one.firstTokenMs! >= 0)).length
+  forward.load(sketchInstance({ inFlight: open.length, awaitingFirstToken, open }, 0))
   const endsMs = forward.run(shape, own)
   return { endsMs, ttftMs: forward.ownTtftMs, e2eMs: forward.ownE2eMs }
 }
@@ -169,3 +170,19 @@ test('an instance without a profile is the reference at its speed', () => {
   // 4.116 + 0.06811·2048 = 143.6 ms for 2,048 tokens.
   expect(peakPrefillTokensPerMs(shapeOfSpeed(1))).toBeCloseTo(2_048 / 143.605, 3)
 })
+
+test('a deep queue of equal calls, taken together, comes out nearly as one by one, and more calls wait longer', () => {
+  const waiting = (count: number) => Array.from({ length: count }, () => ({ promptTokens: 120, predictedOutputTokens: 30 }))
+  const own = { promptTokens: 120, uncachedPromptTokens: 120, outputTokens: 30 }
+  for (const order of ['v0', 'v1'] as const) {
+    const shape = { ...roomy, order, seats: 24 }
+    const deep = roll(shape, waiting(640), own)
+    const plain = stepByStep(shape, waiting(640).map(dispatchOf), own)
+    for (const key of ['endsMs', 'ttftMs', 'e2eMs'] as const) expect(Math.abs(deep[key] / plain[key] - 1), key).toBeLessThan(0.2)
+    expect(roll(shape, waiting(700), own).e2eMs).toBeGreaterThan(deep.e2eMs)
+  }
+})
+
+function dispatchOf(given: { promptTokens: number; predictedOutputTokens: number }): DispatchView {
+  return { ...given, uncachedPromptTokens: given.promptTokens, dispatchedMs: 0, firstTokenMs: Number.NaN, outputTokens: 0 }
+}
