@@ -1,10 +1,12 @@
 import type { DispatchView, InstanceView } from '../fleet/instance.ts'
 
 /**
- * Waiting calls kept one by one. Beyond, as many neighbours as needed are taken together as so many equal calls, so that a deep queue costs no more than
- * this. Chosen: exact up to a queue that no instance should have.
+ * Running calls, and waiting ones, that are kept one by one. Beyond, neighbours (by what is left, by place in the queue) are taken together as so many equal
+ * calls, so that a crowd costs no more than this. Chosen: exact up to 64 and 64; at hundreds the mean of a few neighbours says as much as each.
  */
-const WAITING_APART_MAX = 64
+const APART_MAX = 64
+/** Two whole numbers below this fit into one sortable double. */
+const PACK = 2 ** 26
 /** Output taken for granted where nobody predicted it: about the mean of public chat traces. */
 const UNPREDICTED_OUTPUT_TOKENS = 256
 /**
@@ -15,10 +17,12 @@ const OUTLIVED_RATIO = 0.2
 
 /** What the router believes of the calls on one instance, as arrays that are filled anew for each instance and grow by need. */
 export class Belief {
-  /** Running calls, ascending by what is left: decode steps until the end, and context tokens of the next step. */
+  /** Running calls, ascending by what is left: how many alike, decode steps until their end, and context tokens of the next step of each. */
+  alike = new Float64Array(64)
   left = new Float64Array(64)
   context = new Float64Array(64)
   running = 0
+  #packed = new Float64Array(64)
   /** Waiting calls, first come first: how many alike, and what each of them is. One place beyond the last is free. */
   calls = new Float64Array(64)
   prompt = new Float64Array(64)
@@ -36,13 +40,15 @@ export class Belief {
     this.#reserve(ledger.inFlight + 1)
     this.running = 0
     this.waiting = 0
-    const together = Math.ceil(ledger.awaitingFirstToken / WAITING_APART_MAX)
+    const together = Math.ceil(ledger.awaitingFirstToken / APART_MAX)
+    const crowded = ledger.inFlight - ledger.awaitingFirstToken > APART_MAX
     let seen = 0
     for (const dispatch of ledger.open()) {
       if (Number.isNaN(dispatch.firstTokenMs)) this.#addWaiting(dispatch, together > 1 ? Math.floor(seen++ / together) : seen++)
-      else this.#addRunning(dispatch)
+      else this.#addRunning(dispatch, crowded)
     }
     if (together > 1) this.#average()
+    if (crowded) this.#gatherRunning(Math.ceil(this.running / APART_MAX))
     this.foreign = Number.isNaN(scrape.foreignInFlight) ? 0 : scrape.foreignInFlight
     this.foreignTokens = this.foreign > 0 && scrape.kvTokensUnseen > 0 ? scrape.kvTokensUnseen : 0
     this.kvTokens = scrape.kvBlocks * scrape.kvBlockTokens
@@ -74,22 +80,50 @@ export class Belief {
     }
   }
 
-  #addRunning({ promptTokens, predictedOutputTokens, outputTokens }: DispatchView): void {
+  #addRunning({ promptTokens, predictedOutputTokens, outputTokens }: DispatchView, crowded: boolean): void {
     const predicted = predictedOutputTokens > 0 ? predictedOutputTokens : UNPREDICTED_OUTPUT_TOKENS
     const produced = Math.max(1, outputTokens)
     const left = Math.max(1, Math.round(Math.max(predicted - produced, OUTLIVED_RATIO * produced)))
+    const context = promptTokens + produced
     let at = this.running++
+    if (crowded) {
+      this.#packed[at] = left * PACK + Math.round(context)
+      return
+    }
     for (; at > 0 && (this.left[at - 1] as number) > left; at--) {
       this.left[at] = this.left[at - 1] as number
       this.context[at] = this.context[at - 1] as number
     }
     this.left[at] = left
-    this.context[at] = promptTokens + produced
+    this.context[at] = context
+    this.alike[this.running - 1] = 1
+  }
+
+  /** Sorts the packed calls and takes each `together` of them as so many equal ones. */
+  #gatherRunning(together: number): void {
+    const packed = this.#packed.subarray(0, this.running).sort()
+    this.running = 0
+    for (let from = 0; from < packed.length; from += together) {
+      const calls = Math.min(together, packed.length - from)
+      let left = 0
+      let context = 0
+      for (let k = from; k < from + calls; k++) {
+        const one = Math.floor((packed[k] as number) / PACK)
+        left += one
+        context += (packed[k] as number) - one * PACK
+      }
+      const at = this.running++
+      this.alike[at] = calls
+      this.left[at] = Math.round(left / calls)
+      this.context[at] = context / calls
+    }
   }
 
   #reserve(calls: number): void {
     if (calls <= this.left.length) return
     const size = 2 * calls
+    this.alike = new Float64Array(size)
+    this.#packed = new Float64Array(size)
     this.left = new Float64Array(size)
     this.context = new Float64Array(size)
     this.calls = new Float64Array(size)

@@ -74,15 +74,17 @@ export class RollForward {
     this.#steps = 0
     this.#first = 0
     this.#end = belief.running
-    this.#running = belief.running
+    this.#running = 0
     this.#contextTokens = belief.foreignTokens
     for (let i = 0; i < this.#end; i++) {
       const context = belief.context[i] as number
-      this.#alike[i] = 1
+      const calls = belief.alike[i] as number
+      this.#alike[i] = calls
+      this.#running += calls
       this.#endAt[i] = belief.left[i] as number
       this.#context[i] = context
       this.#isOwn[i] = 0
-      this.#contextTokens += context
+      this.#contextTokens += calls * context
     }
     this.#next = 0
     this.#chunked = 0

@@ -5,6 +5,7 @@ import type { EngineShape } from '../../plugin/impact/engine-shape.ts'
 import { peakPrefillTokensPerMs, shapeOfSpeed } from '../../plugin/impact/engine-shape.ts'
 import { type NewCall, RollForward } from '../../plugin/impact/roll-forward.ts'
 import { addChunk, addDecode, emptyWork, simpleLaw, stepMs } from '../../plugin/impact/step.ts'
+import { createRng } from '../../plugin/rng.ts'
 import { sketchInstance } from '../fakes/instances.ts'
 
 const law = simpleLaw({ t0: 10, a: 0.1, a2: 1e-5, b: 0.2, c: 1e-3 })
@@ -183,6 +184,19 @@ test('a deep queue of equal calls, taken together, comes out nearly as one by on
   }
 })
 
-function dispatchOf(given: { promptTokens: number; predictedOutputTokens: number }): DispatchView {
-  return { ...given, uncachedPromptTokens: given.promptTokens, dispatchedMs: 0, firstTokenMs: Number.NaN, outputTokens: 0 }
+test('a crowd of running calls, neighbours taken together, comes out nearly as one by one', () => {
+  const rng = createRng(17)
+  const open = Array.from({ length: 240 }, () => {
+    const produced = 1 + rng.int(60)
+    return { promptTokens: 20 + rng.int(300), predictedOutputTokens: produced + 15 + rng.int(200), firstTokenMs: 1, outputTokens: produced }
+  })
+  const own = { promptTokens: 100, uncachedPromptTokens: 100, outputTokens: 50 }
+  const shape = { ...roomy, order: 'v1' as const }
+  const plain = stepByStep(shape, open.map(dispatchOf), own)
+  const rolled = roll(shape, open, own)
+  for (const key of ['endsMs', 'ttftMs', 'e2eMs'] as const) expect(Math.abs(rolled[key] / plain[key] - 1), key).toBeLessThan(0.01)
+})
+
+function dispatchOf(given: { promptTokens: number; predictedOutputTokens: number } & Partial<DispatchView>): DispatchView {
+  return { uncachedPromptTokens: given.promptTokens, dispatchedMs: 0, firstTokenMs: Number.NaN, outputTokens: 0, ...given }
 }
