@@ -1,3 +1,4 @@
+import { unixMsOfId } from './call/id.ts'
 import { openReader } from './log/read/reader.ts'
 import { readTraffic, readTrafficFleet, readTrafficPools, type TimeRange } from './log/read/traffic.ts'
 import { calibrateFleet, namedFleet } from './simulation/log-replay/calibrate.ts'
@@ -22,7 +23,7 @@ const POLICIES_DEFAULT = 'round-robin,least-request,least-kv,least-kv + kv-time'
  * no calls in the range.
  */
 export function runTwinReplay(command: TwinReplayCommand): number {
-  const range = { fromUnixMs: parseTime(command.from, 0), toUnixMs: parseTime(command.to, Number.MAX_SAFE_INTEGER / 8192) }
+  const range = { fromUnixMs: parseTime(command.from, 0), toUnixMs: parseTime(command.to, unixMsOfId(Number.MAX_SAFE_INTEGER)) }
   const policies = (command.policies ?? POLICIES_DEFAULT).split(',').map((one) => one.trim())
   // A policy that keeps state has to see what it would have seen; and what is compared starts from the same moment.
   const played = policies.some(keepsState) ? { ...range, fromUnixMs: 0 } : range
