@@ -56,6 +56,8 @@ export const instanceSchema = z.strictObject({
   profile: name.optional(),
   apiKey: secretSchema.optional(),
   caFile: z.string().optional(),
+  /** The name its certificate is for, where the url holds an address. */
+  serverName: z.string().optional(),
 })
 
 /** What a file of instances (`instancesFile`) holds: a list of these. */

@@ -45,6 +45,8 @@ export interface InstanceConfig {
   /** The resolved secret; never printed. */
   readonly apiKey?: string
   readonly caFile?: string
+  /** The name its certificate is for, where the url holds an address. */
+  readonly serverName?: string
 }
 
 /** A DNS name whose every address is an instance. */
@@ -120,14 +122,11 @@ function nameProblems(raw: unknown, { policyNames, profileNames }: ConfigParts):
   }
   return pools.flatMap((pool: Record<string, unknown> | null, i) => [
     ...['policy', 'fallbackPolicy'].flatMap((key) => check(pool, `pools.${i}`, key, policyNames)),
-    ...[[pool, `pools.${i}`] as const, ...listOf(pool?.instances).map((one, j) => [one, `pools.${i}.instances.${j}`] as const)].flatMap(
-      ([holder, at]) => check(holder, at, 'profile', profileNames),
-    ),
+    ...[
+      [pool, `pools.${i}`] as const,
+      ...(Array.isArray(pool?.instances) ? pool.instances : []).map((one, j) => [one, `pools.${i}.instances.${j}`] as const),
+    ].flatMap(([holder, at]) => check(holder, at, 'profile', profileNames)),
   ])
-}
-
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : []
 }
 
 /** `{env: NAME}` anywhere in the raw text whose variable is not set; told beside mistakes of form, which hide the usual look-up. */
@@ -228,9 +227,9 @@ function withSecret(
 
 function resolveInstances(list: z.infer<typeof instanceListSchema>, key: string, secrets: SecretReader): InstanceConfig[] {
   return list.map((each, j) => {
-    const { name, url, weight, speed, profile } = each
-    const named = { name: name ?? new URL(url).host, url, weight, speed, ...(profile === undefined ? {} : { profile }) }
-    return { ...named, ...withSecret(each, `${key}.${j}`, secrets) }
+    const { name, url, weight, speed, profile, serverName } = each
+    const known = { ...(profile && { profile }), ...(serverName && { serverName }), ...withSecret(each, `${key}.${j}`, secrets) }
+    return { name: name ?? new URL(url).host, url, weight, speed, ...known }
   })
 }
 

@@ -1,7 +1,6 @@
 import type { Call } from './call/call.ts'
 import type { Clock } from './clock.ts'
 import type { Fleet, LiveInstance } from './fleet/fleet.ts'
-import type { Dispatch } from './fleet/ledger.ts'
 import { enginePriority } from './hold/engine-priority.ts'
 import type { Log } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
@@ -12,6 +11,7 @@ import { PlacementError, type PlaceOptions, type Router, type Ticket } from './r
 import { createDecide } from './router-decide.ts'
 import type { HoldState, PoolHold, Waiting } from './router-hold.ts'
 import { type RouterPool, type Served, servePools } from './router-pools.ts'
+import { Roster } from './router-roster.ts'
 import { describeDecision, type Known, settledRow, unplacedRow } from './router-rows.ts'
 import { LiveTicket } from './router-ticket.ts'
 
@@ -82,7 +82,7 @@ export function createRouter(parts: RouterParts): LiveRouter {
   const { fleet, clock, events } = parts
   const { pools, names } = servePools(parts.pools, { fleet, count: events.count })
   const holds = new Map(pools.flatMap(({ pool, hold }) => (hold ? [[pool.name, hold] as const] : [])))
-  const open = new Map<Dispatch, LiveTicket>()
+  const open = new Roster<LiveTicket>()
   const start = createStart(parts, { open, names, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
   return {
     async place(call, options) {
@@ -99,7 +99,8 @@ export function createRouter(parts: RouterParts): LiveRouter {
     models: () => [...names].map(([id, { at }]) => ({ id, pool: at.pool.name })),
     ready: () => fleet.ready(),
     abortStalled(nowMs) {
-      for (const stall of fleet.stalled(nowMs)) for (const dispatch of stall.dispatches) open.get(dispatch)?.stalled()
+      const hung = new Set(fleet.stalled(nowMs).flatMap((stall) => stall.dispatches))
+      if (hung.size > 0) for (const ticket of open.all()) if (ticket.isOn(hung)) ticket.stalled()
     },
     tick(nowMs) {
       for (const hold of holds.values()) hold.pump(nowMs)
@@ -113,7 +114,7 @@ export function createRouter(parts: RouterParts): LiveRouter {
 }
 
 interface Starting {
-  readonly open: Map<Dispatch, LiveTicket>
+  readonly open: Roster<LiveTicket>
   readonly names: ReadonlyMap<string, Served>
   /** Something became free on an instance of this pool. */
   readonly moved: (pool: string) => void

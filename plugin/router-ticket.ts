@@ -5,13 +5,14 @@ import type { AttemptRow, DecisionRow } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import type { AttemptFailure, PoolFacts, Ticket } from './router.ts'
 import { type Decision, keyOf } from './router-decide.ts'
+import type { Roster, Seated } from './router-roster.ts'
 
 export interface TicketParts {
   readonly fleet: Fleet
   readonly nowMs: () => number
   readonly retriesPerCall: number
-  /** Every open ticket by its current dispatch, so that hung calls can be found. */
-  readonly open: Map<Dispatch, LiveTicket>
+  /** Every ticket whose attempt runs, so that hung calls can be found. */
+  readonly open: Roster<LiveTicket>
   readonly settled: (ticket: LiveTicket, outcome: Outcome) => void
   /** A first token came or an attempt moved on: something may be free on an instance of this pool. */
   readonly moved: (pool: string) => void
@@ -30,7 +31,8 @@ export interface TicketInput {
 }
 
 /** A placed call until it ends. Invariant: booked in exactly one ledger while an attempt runs, in none otherwise (I1, I2). */
-export class LiveTicket implements Ticket {
+export class LiveTicket implements Ticket, Seated {
+  seat = -1
   readonly #parts: TicketParts
   readonly input: TicketInput
   readonly attempts: AttemptRow[] = []
@@ -98,6 +100,11 @@ export class LiveTicket implements Ticket {
     this.#abort = abort
   }
 
+  /** The current attempt is one of these. */
+  isOn(dispatches: ReadonlySet<Dispatch>): boolean {
+    return this.#dispatch !== undefined && dispatches.has(this.#dispatch)
+  }
+
   /** The instance is hung: what the gateway left for this case is done. */
   stalled(): void {
     this.#abort?.()
@@ -127,7 +134,7 @@ export class LiveTicket implements Ticket {
       },
       this.#startedMs,
     )
-    this.#parts.open.set(this.#dispatch, this)
+    this.#parts.open.add(this)
   }
 
   #leave(ending: Ending, error: string | undefined, outcome?: Outcome): void {
@@ -135,7 +142,7 @@ export class LiveTicket implements Ticket {
     if (!dispatch) return
     const nowMs = this.#parts.nowMs()
     this.#dispatch = undefined
-    this.#parts.open.delete(dispatch)
+    this.#parts.open.delete(this)
     this.#parts.fleet.settle(this.#instance, dispatch, ending, nowMs)
     const timedOut = ending.kind === 'failed' && ending.failure === 'timed out'
     this.attempts.push({

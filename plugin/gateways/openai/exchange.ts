@@ -20,6 +20,7 @@ const KEPT_BACK_MS_MAX = 15_000
  * a call that got a ticket settles it exactly once, whoever ends it: instance, caller, clock or a fault of ours (I2).
  */
 export class Exchange implements AttemptOwner, Watched, PlaceOptions {
+  seat = -1
   readonly #door: Door
   readonly #arrival: Arrival
   readonly reply: Reply
