@@ -45,7 +45,7 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
   const catalogue = await loadCatalogue(values.data)
   for (const line of catalogue.skipped) console.error(line)
   const wanted = values.scenarios?.split(',')
-  const known = [...catalogue.named, ...catalogue.sweep]
+  const known = [...catalogue.named, ...catalogue.sweep, ...catalogue.more]
   for (const name of wanted ?? [])
     if (!known.some((one) => one.name === name))
       throw new Error(`no scenario ${name}; there are ${known.map((one) => one.name).join(', ')}`)

@@ -46,7 +46,7 @@ export function drawWide(rng: Rng): MixCall {
   }
 }
 
-function logNormal([mean, deviation]: readonly [number, number], rng: Rng): number {
+function logNormal([mean, deviation]: readonly [number, number, number?], rng: Rng): number {
   const variance = Math.log(1 + (deviation / mean) ** 2)
   return Math.exp(Math.log(mean) - variance / 2 + Math.sqrt(variance) * rng.normal())
 }
@@ -54,3 +54,37 @@ function logNormal([mean, deviation]: readonly [number, number], rng: Rng): numb
 function cut(value: number, { low, high }: { readonly low: number; readonly high: number }): number {
   return Math.min(high, Math.max(low, Math.round(value)))
 }
+
+/** One application's part of a mixture. */
+export interface Part {
+  readonly application: string
+  readonly weight: number
+  readonly mix: Mix
+}
+
+/** Several applications in one stream, each with its share of the calls and lengths of its own. */
+export function mixtureOf(parts: readonly Part[]): Mix {
+  const total = parts.reduce((sum, part) => sum + part.weight, 0)
+  return (rng) => {
+    const target = rng.next() * total
+    let sum = 0
+    const part = parts.find((one) => {
+      sum += one.weight
+      return target < sum
+    })
+    const drawn = part ?? (parts.at(-1) as Part)
+    return { ...drawn.mix(rng), application: drawn.application }
+  }
+}
+
+/** Log-normal prompt and output lengths, [mean, standard deviation, largest], for applications known by their means alone. */
+export function drawLogNormal(task: TaskName, lengths: { readonly prompt: Lengths; readonly output: Lengths }): Mix {
+  return (rng) => ({
+    task,
+    application: task,
+    promptTokens: cut(logNormal(lengths.prompt, rng), { low: 1, high: lengths.prompt[2] }),
+    outputTokens: cut(logNormal(lengths.output, rng), { low: 1, high: lengths.output[2] }),
+  })
+}
+
+export type Lengths = readonly [mean: number, deviation: number, largest: number]

@@ -5,7 +5,9 @@ import type { MachineSpec } from '../fleet/machine.ts'
 import { KV_BLOCK_TOKENS, type Profile } from '../profiles.ts'
 import { instanceCallsPerS } from '../saturation.ts'
 import { readTrace, type TraceCall } from '../traces.ts'
+import { readAgentSessions } from './agents.ts'
 import { type Scenario, SIGMA, sameMachines } from './scenarios.ts'
+import { drawServeGen, readServeGen } from './servegen.ts'
 import { blockHashesOf, halfOf, resampleBlocks, traceCalls } from './trace-calls.ts'
 
 /** A scenario on data that is not shipped: its name and the file it needs. */
@@ -30,7 +32,44 @@ export const TRACE_SCENARIOS: readonly TraceScenarioPlan[] = [
   { name: 'mooncake', file: MOONCAKE, load: (file, half) => scaledTrace('mooncake', file, half) },
   { name: 'azure-chat-over', file: CHAT, load: (file) => overloadTrace({ name: 'azure-chat-over', file, calls: 6000, speed: 5.5 }) },
   { name: 'azure-code-over', file: CODE, load: (file) => overloadTrace({ name: 'azure-code-over', file, calls: 4000, speed: 5 }) },
+  { name: 'servegen-day', file: 'servegen/data/language/m-small', load: async (folder) => servegenDay(folder) },
+  { name: 'agent-sessions', file: 'lmcache-agent-trace/miniswe', load: async (folder) => agentSessions(folder) },
 ]
+
+/** A day of the service squeezed 144-fold into ten minutes, thinned to some thousand calls; whole clients with their own bursts. */
+const DAY = { fromHour: 48, hours: 24, rateFactor: 1 / 1200, speed: 144 }
+
+async function servegenDay(folder: string): Promise<Scenario> {
+  const clients = readServeGen(folder)
+  const fleet = sameMachines('a100-8b', 4)
+  const draw = (seed: number, rateFactor: number): readonly TraceCall[] =>
+    drawServeGen(clients, { ...DAY, rateFactor: DAY.rateFactor * rateFactor, rng: createRng(seed).stream('servegen-day') })
+  return {
+    name: 'servegen-day',
+    label: 'a100-8b, 24 hours of ServeGen m-small in ten minutes',
+    fleet,
+    callsPerS: (1000 * draw(1, 1).length) / ((DAY.hours * 3_600_000) / DAY.speed),
+    calls: ({ seed, sigma = SIGMA, rateFactor = 1 }) =>
+      traceCalls(draw(seed, rateFactor), { speed: 1, sigma, rng: createRng(seed).stream('servegen-day') }),
+  }
+}
+
+/** Recorded agents, ten sessions, two new ones per second. */
+const SESSIONS_PER_S = 2
+
+async function agentSessions(folder: string): Promise<Scenario> {
+  return {
+    name: 'agent-sessions',
+    label: 'a100-8b, recorded mini-SWE agents',
+    fleet: sameMachines('a100-8b', 2),
+    callsPerS: SESSIONS_PER_S * 10,
+    calls: ({ seed, sigma = SIGMA, rateFactor = 1 }) =>
+      readAgentSessions(folder, { sessionsPerS: SESSIONS_PER_S * rateFactor, sigma, rng: createRng(seed).stream('agent-sessions') }),
+  }
+}
+
+/** The traces that the named scenarios use; the others are played when they are asked for. */
+export const NAMED_TRACES: readonly string[] = ['azure-chat', 'azure-code', 'mooncake', 'azure-chat-over', 'azure-code-over']
 
 /** Scenarios whose data is there, and the names of those whose data is not. */
 export async function loadTraceScenarios(

@@ -3,8 +3,8 @@ import { loadCatalogue } from './catalogue.ts'
 import { playUnit, type Unit } from './work.ts'
 
 /** Plays units as they come and posts what they gave. */
-const { named, sweep } = await loadCatalogue(workerData as string)
-const scenarios = new Map([...named, ...sweep].map((scenario) => [scenario.name, scenario]))
+const { named, sweep, more } = await loadCatalogue(workerData as string)
+const scenarios = new Map([...named, ...sweep, ...more].map((scenario) => [scenario.name, scenario]))
 
 parentPort?.on('message', (unit: Unit) => {
   const scenario = scenarios.get(unit.scenario)
