@@ -69,17 +69,26 @@ export class PoolHold {
   }
 
   /**
-   * The call waits, or starts within this very call where something is open to it. False where it is not taken in and is to be placed at once: holding is
-   * off, there is nobody to wait for, no seat is left, or the process is going away.
+   * The call starts within this very call where something is open to it, or where it is not to be held at all: holding is off, there is nobody to wait
+   * for, no seat is left, or the process is going away. False: it waits.
    */
   offer(waiting: Waiting, nowMs: number): boolean {
-    if (this.#shed || this.#parts.fleet.candidates(this.#parts.pool).count === 0) return false
-    if (this.held === 0 && this.#offReason() !== undefined) return false
-    if (!this.#queue.join(waiting, nowMs)) {
-      this.#parts.count('hold queue full')
+    const count = this.#look()
+    if (this.#shed || count === 0 || (this.held === 0 && this.#offReason() !== undefined)) {
+      waiting.start({ nowMs })
+      return true
+    }
+    const passed = this.#queue.pass(waiting, this.#eligible, count, nowMs)
+    if (passed) {
+      waiting.start({ instances: passed.instances.slice(0, passed.count), nowMs })
+      return true
+    }
+    if (this.#queue.join(waiting, nowMs)) {
+      this.pump(nowMs)
       return false
     }
-    this.pump(nowMs)
+    this.#parts.count('hold queue full')
+    waiting.start({ nowMs })
     return true
   }
 
@@ -110,9 +119,13 @@ export class PoolHold {
   }
 
   #next(nowMs: number): Released<Waiting, LiveInstance> | undefined {
-    if (this.held === 0) return undefined
+    return this.held === 0 ? undefined : this.#queue.release(this.#eligible, this.#look(), nowMs)
+  }
+
+  /** Writes who may take a call to `#eligible` and returns how many they are. */
+  #look(): number {
     const { instances, count } = this.#parts.fleet.candidates(this.#parts.pool)
-    return this.#queue.release(this.#eligible, chooseEligible({ instances, count, eligible: this.#eligible }), nowMs)
+    return chooseEligible({ instances, count, eligible: this.#eligible })
   }
 
   #offReason(): string | undefined {

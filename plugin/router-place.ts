@@ -196,8 +196,7 @@ function waitFor({ parts, placing, hold, start }: Holding): Promise<Ticket> {
         reject(refuse(parts, placing, { heldMs: nowMs - enteredMs, refusal, error: 'shutdown' }))
       },
     }
-    if (!hold.offer(waiting, enteredMs)) waiting.start({ nowMs: enteredMs })
-    if (!waits) return
+    if (hold.offer(waiting, enteredMs) || !waits) return
     const leave = (): void => {
       const nowMs = parts.clock.nowMs()
       if (!hold.leave(waiting, nowMs)) return

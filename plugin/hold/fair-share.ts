@@ -5,6 +5,9 @@ const REBASE_WEIGHT = 1e6
 /** A tenant whose counts have faded below this (in calls of now) and who waits for nothing is forgotten. */
 const FORGET_CALLS = 1e-3
 
+/** Groups told apart; callers name them, so that there must be an end. Further ones count in the totals alone and are owed nothing. */
+const TENANTS_MAX = 10_000
+
 interface Tenant {
   arrived: number
   started: number
@@ -29,15 +32,20 @@ export class FairShare {
     this.#floorRatio = floorRatio
   }
 
-  joined(name: string, nowMs: number): void {
+  /** A call came and was started at once. */
+  passed(name: string, nowMs: number): void {
     if (this.#floorRatio === 0) return
     const weight = this.#weight(nowMs)
-    const tenant = this.#tenants.get(name) ?? { arrived: 0, started: 0, waiting: 0 }
-    this.#tenants.set(name, tenant)
-    tenant.arrived += weight
-    tenant.waiting++
-    this.#arrived += weight
-    this.#waiting.add(name)
+    const tenant = this.#arrive(name, weight)
+    tenant.started += weight
+    this.#started += weight
+  }
+
+  /** A call came and waits. */
+  joined(name: string, nowMs: number): void {
+    if (this.#floorRatio === 0) return
+    this.#arrive(name, this.#weight(nowMs)).waiting++
+    if (this.#tenants.has(name)) this.#waiting.add(name)
   }
 
   /** A call of this tenant left the queue: started, or given up by its caller. */
@@ -66,6 +74,17 @@ export class FairShare {
       owed = name
     }
     return owed
+  }
+
+  #arrive(name: string, weight: number): Tenant {
+    let tenant = this.#tenants.get(name)
+    if (!tenant) {
+      tenant = { arrived: 0, started: 0, waiting: 0 }
+      if (this.#tenants.size < TENANTS_MAX) this.#tenants.set(name, tenant)
+    }
+    tenant.arrived += weight
+    this.#arrived += weight
+    return tenant
   }
 
   #weight(nowMs: number): number {

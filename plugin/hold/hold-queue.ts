@@ -72,6 +72,16 @@ export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance
     return this.#wakeAtMs
   }
 
+  /**
+   * The way past the queue while nobody waits: the instances that are open to this call, without taking a seat; undefined where it has to `join`. Most
+   * calls come this way, and it leaves no trace but in the shares.
+   */
+  pass(held: T, instances: readonly I[], count: number, nowMs: number): Released<T, I> | undefined {
+    if (this.#seats.length > 0 || !(this.#measure(instances, count) > 0) || !this.#fitsSomewhere(held, instances, count)) return undefined
+    this.#fair.passed(held.call.caller.tenant, nowMs)
+    return { held, instances: this.#open, count: this.#collectOpen(held, instances, count), why: 'room' }
+  }
+
   /** The call waits from now on. False where no seat is free: place it at once. Throws when it sits here already. */
   join(held: T, nowMs: number): boolean {
     if (this.#bySeat.has(held)) throw new Error(`call ${held.call.callId} is held already`)
@@ -101,9 +111,7 @@ export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance
     const demand = this.rule.demandTokens(seat.held)
     if (!seat.held.accepts && demand > most) return undefined
     this.#take(seat, true, nowMs)
-    const offer = this.rule.readyOnly ? this.#ready : this.#room
-    const fits = this.#collect(instances, count, (instance, i) => fitsIn(offer[i], demand) && accepts(seat.held, instance))
-    return { held: seat.held, instances: this.#open, count: fits, why: 'room' }
+    return { held: seat.held, instances: this.#open, count: this.#collectOpen(seat.held, instances, count), why: 'room' }
   }
 
   /** The caller left: frees the seat. False where the call sits here no more. */
@@ -169,6 +177,12 @@ export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance
       if (fitsIn(this.#ready[i], demand) && accepts(held, instances[i] as I)) return true
     }
     return false
+  }
+
+  #collectOpen(held: T, instances: readonly I[], count: number): number {
+    const demand = this.rule.demandTokens(held)
+    const offer = this.rule.readyOnly ? this.#ready : this.#room
+    return this.#collect(instances, count, (instance, i) => fitsIn(offer[i], demand) && accepts(held, instance))
   }
 
   #collect(instances: readonly I[], count: number, accept: (instance: I, i: number) => boolean): number {

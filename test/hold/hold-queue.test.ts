@@ -98,6 +98,16 @@ test('only instances with room are offered, and the next in order waits for its 
   expect(queue.length).toBe(0)
 })
 
+test('while nobody waits a call passes without a seat; behind others, or where nothing is open, it has to join', () => {
+  const queue = createQueue()
+  expect(queue.pass(heldCall(), open, 1, 0)).toMatchObject({ count: 1, why: 'room' })
+  expect([queue.length, queue.wakeAtMs]).toEqual([0, Number.POSITIVE_INFINITY])
+  expect(queue.pass(heldCall(), closed, 1, 0)).toBeUndefined()
+  expect(queue.pass(heldCall({ accepts: () => false }), open, 1, 0)).toBeUndefined()
+  queue.join(heldCall(), 0)
+  expect(queue.pass(heldCall(), open, 1, 0)).toBeUndefined()
+})
+
 test('a call whose own instances are closed is passed over by the others', () => {
   const queue = createQueue({ order: 'fcfs' })
   const bound = heldCall({ accepts: (instance) => instance.slot === 1 })
