@@ -40,6 +40,8 @@ export interface InstanceConfig {
   readonly url: string
   readonly weight: number
   readonly speed: number
+  /** Name of its profile; the pool's where absent. */
+  readonly profile?: string
   /** The resolved secret; never printed. */
   readonly apiKey?: string
   readonly caFile?: string
@@ -81,6 +83,8 @@ export interface ConfigParts {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Names a pool may use as policy. */
   readonly policyNames: readonly string[]
+  /** Names that a pool or an instance may use as profile; any where absent. */
+  readonly profileNames?: readonly string[]
 }
 
 /** Reads a file or a ready object into a frozen Config. Throws ConfigError with every problem. */
@@ -89,7 +93,7 @@ export function parseConfig(parts: ConfigParts): Config {
   const raw = 'text' in parts.input ? parseYaml(path, parts.input.text) : parts.input.value
   const result = fileSchema.safeParse(raw ?? {})
   const problems: Problem[] = result.success ? [] : result.error.issues.flatMap((issue) => problemsOf(issue, raw))
-  problems.push(...policyProblems(raw, parts.policyNames))
+  problems.push(...nameProblems(raw, parts))
   if (!result.success) throw new ConfigError(path, [...problems, ...missingSecrets(raw, parts.env)])
   const secrets = createSecretReader({ base: dirname(path), env: parts.env, problems })
   const config = resolveConfig({ parsed: result.data, parts, secrets, problems })
@@ -107,17 +111,22 @@ export function readConfigFile(path: string): string | undefined {
   }
 }
 
-/** Policies that do not exist; looked for in the raw text, so that they are told even where the form is wrong elsewhere. */
-function policyProblems(raw: unknown, policyNames: readonly string[]): Problem[] {
+/** Policies and profiles that do not exist; looked for in the raw text, so that they are told even where the form is wrong elsewhere. */
+function nameProblems(raw: unknown, { policyNames, profileNames }: ConfigParts): Problem[] {
   const pools = (raw as { pools?: unknown } | undefined)?.pools
   if (!Array.isArray(pools)) return []
-  return pools.flatMap((pool: Record<string, unknown> | null, i) =>
-    ['policy', 'fallbackPolicy'].flatMap((key) => {
-      const name = pool?.[key]
-      if (typeof name !== 'string' || policyNames.includes(name)) return []
-      return [{ key: `pools.${i}.${key}`, got: JSON.stringify(name), remedy: `allowed are ${policyNames.join(', ')}` }]
-    }),
-  )
+  const check = (holder: unknown, at: string, key: string, allowed: readonly string[] | undefined): Problem[] => {
+    const name = (holder as Record<string, unknown> | null | undefined)?.[key]
+    if (typeof name !== 'string' || !allowed || allowed.includes(name)) return []
+    return [{ key: `${at}.${key}`, got: JSON.stringify(name), remedy: `allowed are ${allowed.join(', ')}` }]
+  }
+  return pools.flatMap((pool: Record<string, unknown> | null, i) => [
+    ...['policy', 'fallbackPolicy'].flatMap((key) => check(pool, `pools.${i}`, key, policyNames)),
+    ...[
+      [pool, `pools.${i}`] as const,
+      ...(Array.isArray(pool?.instances) ? pool.instances : []).map((one, j) => [one, `pools.${i}.instances.${j}`] as const),
+    ].flatMap(([holder, at]) => check(holder, at, 'profile', profileNames)),
+  ])
 }
 
 /** `{env: NAME}` anywhere in the raw text whose variable is not set; told beside mistakes of form, which hide the usual look-up. */
@@ -227,9 +236,9 @@ function withSecret(
 
 function resolveInstances(list: z.infer<typeof instanceListSchema>, key: string, secrets: SecretReader): InstanceConfig[] {
   return list.map((each, j) => {
-    const { name, url, weight, speed, serverName } = each
-    const tls = serverName === undefined ? {} : { serverName }
-    return { name: name ?? new URL(url).host, url, weight, speed, ...tls, ...withSecret(each, `${key}.${j}`, secrets) }
+    const { name, url, weight, speed, profile, serverName } = each
+    const known = { ...(profile && { profile }), ...(serverName && { serverName }), ...withSecret(each, `${key}.${j}`, secrets) }
+    return { name: name ?? new URL(url).host, url, weight, speed, ...known }
   })
 }
 
