@@ -34,7 +34,7 @@ export function replayRun(run: RecordedRun, profile: Profile, policy = 'round-ro
         promptTokens: call.promptTokens,
         outputTokens: sealOutput(call.outputTokens),
         predictedTokens: Number.NaN,
-        call: describeCall({ id: i + 1, promptTokens: call.promptTokens, caller }),
+        call: describeCall({ id: i + 1, atMs: call.atMs, promptTokens: call.promptTokens, caller }),
         blockHashes: [],
       })),
     ),

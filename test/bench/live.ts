@@ -44,7 +44,7 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
       calls: { type: 'string', default: '600' },
       factor: { type: 'string', default: '2' },
       load: { type: 'string', default: '0.6' },
-      policies: { type: 'string', default: 'round-robin,least-request-speed' },
+      policies: { type: 'string', default: 'round-robin,least-request-speed,least-request' },
       seed: { type: 'string', default: '1' },
     },
   })

@@ -15,7 +15,7 @@ import { codeVersion, type Unit } from './placement/work.ts'
 const RESULTS_DIR = new URL('../../.phasewise/bench/', import.meta.url).pathname
 
 /** Arms beyond the plain policies: the hold rule in front of the best simple placement, and ceilings. */
-const FURTHER_ARMS = ['least-kv + kv-time', 'oracle-predicted-latency', 'oracle-impact']
+const FURTHER_ARMS = ['least-kv + kv-time', 'least-kv + engine-priority', 'oracle-predicted-latency', 'oracle-impact']
 
 /** The protocol's loads (share of measured saturation), ages of signals (ms) and numbers of routers. */
 const LOADS = [0.5, 0.7, 0.85, 0.95, 1.2, 1.75]

@@ -29,7 +29,12 @@ function callOf(sketch: Sketch, i: number): TwinCall {
     promptTokens: sketch.prompt,
     outputTokens: sealOutput(sketch.output),
     predictedTokens: sketch.predicted ?? sketch.output,
-    call: describeCall({ id: i + 1, promptTokens: sketch.prompt, caller: { ...callerOf('app'), priority: sketch.priority ?? 0 } }),
+    call: describeCall({
+      id: i + 1,
+      atMs: sketch.atMs,
+      promptTokens: sketch.prompt,
+      caller: { ...callerOf('app'), priority: sketch.priority ?? 0 },
+    }),
     blockHashes: [],
     ...(sketch.leavesAfterMs === undefined ? {} : { leavesAfterMs: sketch.leavesAfterMs }),
   }

@@ -35,6 +35,8 @@ export interface SimulationOptions {
   /** As configured; `oracle-…` is shown true output lengths. */
   readonly policyName: string
   readonly hold?: (router: number) => HoldQueue<HeldSlot>
+  /** Instances that schedule by priority are sent the hold queue's order as the call's priority; the caller's own by default. */
+  readonly enginePriority?: boolean
   readonly predictor?: (router: number) => TwinPredictor
   readonly rng: Rng
   readonly onEnd: (end: CallEnd) => void

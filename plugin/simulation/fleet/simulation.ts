@@ -1,4 +1,5 @@
 import { FLEET_DEFAULTS } from '../../fleet/options.ts'
+import { enginePriority } from '../../hold/engine-priority.ts'
 import { createLeastRequest } from '../../placement/least-request.ts'
 import { type CallState, CallTable } from './call-table.ts'
 import {
@@ -137,7 +138,9 @@ export class Simulation {
     sequences.promptTokens[slot] = given.promptTokens
     sequences.outputTokens[slot] = revealOutput(given.outputTokens, 'engine')
     sequences.blockHashes[slot] = given.blockHashes
-    sequences.priority[slot] = -given.call.caller.priority
+    sequences.priority[slot] = this.#options.enginePriority
+      ? enginePriority({ call: given.call, promptTokens: given.promptTokens, predictedOutputTokens: call.predictedTokens })
+      : -given.call.caller.priority
     machine.core.submit(slot)
     call.inEngine = true
     machine.disturb(this.#time.nowMs)

@@ -44,9 +44,10 @@ const REQUEST: Call['request'] = {
 /** Bytes of a prompt token as sent: the mean of English text, as in the router's own first estimate. */
 const BYTES_PER_TOKEN = 4
 
-/** A `Call` as the router would parse it from a request of this size; streamed, without a limit. */
+/** A `Call` as the router would parse it from a request of this size; streamed. The simulation's own time stands for Unix time. */
 export function describeCall(given: {
   readonly id: number
+  readonly atMs: number
   readonly promptTokens: number
   readonly caller: Call['caller']
   readonly prefixBlocks?: BigUint64Array
@@ -54,7 +55,7 @@ export function describeCall(given: {
 }): Call {
   return {
     callId: given.id,
-    arrivedUnixMs: 0,
+    arrivedUnixMs: Math.floor(given.atMs),
     api: 'openai-chat',
     model: 'twin',
     stream: true,

@@ -55,6 +55,7 @@ export function asTwinCalls(calls: readonly ServedCall[], startUnixMs: number): 
       predictedTokens: predicted,
       call: describeCall({
         id: i + 1,
+        atMs: call.arrivedUnixMs,
         promptTokens,
         caller,
         prefixBlocks: BigUint64Array.from({ length: call.prefixBlocks.length }, (_, k) => BigInt(call.prefixBlocks[k] as number) + 1n),

@@ -65,6 +65,7 @@ export function generateAgents(plan: AgentPlan): TwinCall[] {
         predictedTokens: predictWithError(outputTokens, plan.sigma, errors),
         call: describeCall({
           id: i + 1,
+          atMs,
           promptTokens,
           caller,
           prefixBlocks: BigUint64Array.from({ length: Math.floor(promptTokens / PREFIX_BLOCK_TOKENS) }, (_, block) =>
@@ -125,6 +126,7 @@ export function readAgentSessions(
         predictedTokens: predictWithError(outputTokens, plan.sigma, errors),
         call: describeCall({
           id: i + 1,
+          atMs,
           promptTokens,
           caller,
           prefixBlocks: BigUint64Array.from({ length: Math.floor((promptTokens * BYTES_PER_TOKEN) / 256) }, (_, block) =>

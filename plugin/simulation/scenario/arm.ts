@@ -11,27 +11,33 @@ import { streamOf, type TwinCall } from '../fleet/twin-call.ts'
 import type { Scenario } from './scenarios.ts'
 import { type Score, ScoreSheet } from './score.ts'
 
-/** What is compared: a policy, alone or behind a hold queue. */
+/** What is compared: a policy, alone, behind a hold queue, or before engines that are sent the same order as a priority. */
 export interface Arm {
   readonly policy: string
   readonly hold?: HoldOrder
+  readonly enginePriority?: true
 }
+
+/** How the arm is written whose engines do the ordering. */
+const ENGINE_PRIORITY = 'engine-priority'
 
 /** Circumstances of a run besides the scenario's own. */
 export interface Circumstances extends Pick<SimulationOptions, 'routers' | 'scrapeMs' | 'decisionMs' | 'networkMs' | 'predictor'> {}
 
-/** "least-kv" or "least-kv + kv-time" as an arm. Throws on an unknown order of holding. */
+/** "least-kv", "least-kv + kv-time" or "least-kv + engine-priority" as an arm. Throws on an unknown order of holding. */
 export function parseArm(text: string): Arm {
   const [policy = '', hold] = text.split('+').map((part) => part.trim())
   if (hold === undefined) return { policy }
+  if (hold === ENGINE_PRIORITY) return { policy, enginePriority: true }
   const order = HOLD_ORDERS.find((one) => one === hold)
-  if (!order) throw new Error(`${JSON.stringify(hold)} is no order of holding; there are ${HOLD_ORDERS.join(', ')}`)
+  if (!order) throw new Error(`${JSON.stringify(hold)} is no order of holding; there are ${[...HOLD_ORDERS, ENGINE_PRIORITY].join(', ')}`)
   return { policy, hold: order }
 }
 
 /** The arm as it is written. */
-export function nameOf({ policy, hold }: Arm): string {
-  return hold === undefined ? policy : `${policy} + ${hold}`
+export function nameOf({ policy, hold, enginePriority }: Arm): string {
+  const order = enginePriority ? ENGINE_PRIORITY : hold
+  return order === undefined ? policy : `${policy} + ${order}`
 }
 
 /** Plays one seed's calls under an arm. The same arguments give the same score (I6). */
@@ -52,7 +58,8 @@ export function playArm(
   }
   const simulation = new Simulation({
     ...defined(circumstances),
-    fleet: scenario.fleet,
+    fleet: arm.enginePriority ? scenario.fleet.map((one) => ({ ...one, scheduling: 'priority' })) : scenario.fleet,
+    ...(arm.enginePriority ? { enginePriority: true } : {}),
     calls: streamOf(calls),
     policy: policyOf,
     policyName: arm.policy,

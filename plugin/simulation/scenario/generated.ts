@@ -75,7 +75,7 @@ function describeDrawn({ atMs, id, caller, predictedTokens, systemTokens, ...dra
     promptTokens,
     outputTokens: sealOutput(drawn.outputTokens),
     predictedTokens,
-    call: describeCall({ id, promptTokens, caller, ...(shared ? { prefixBlocks: shared.prefixBlocks } : {}) }),
+    call: describeCall({ id, atMs, promptTokens, caller, ...(shared ? { prefixBlocks: shared.prefixBlocks } : {}) }),
     blockHashes: shared ? shared.blockHashes : NO_HASHES,
   }
 }

@@ -32,6 +32,7 @@ export function traceCalls(
       predictedTokens: predictWithError(outputTokens, plan.sigma, errors),
       call: describeCall({
         id: i + 1,
+        atMs: call.atMs / plan.speed,
         promptTokens,
         caller: callerOf(call.application ?? 'trace', call.task),
         ...(full ? { prefixBlocks: full.prefixBlocks } : {}),

@@ -71,7 +71,7 @@ function latencyPlot(scenario: string, cells: readonly Cell[]): string {
   const latencies = drawn.flatMap(([, group]) => group.map((cell) => cell.mean('meanE2eMs')))
   const loads = cells.map((cell) => cell.unit.rateFactor)
   const x = scaleLinear([Math.min(...loads), Math.max(...loads)], [70, WIDTH - 210])
-  const y = scaleLog([Math.min(...latencies), Math.max(...latencies)], [height - MARGIN.bottom, MARGIN.top]).nice()
+  const y = scaleLog([0.9 * Math.min(...latencies), 1.1 * Math.max(...latencies)], [height - MARGIN.bottom, MARGIN.top])
   const path = line<Cell>(
     (cell) => x(cell.unit.rateFactor),
     (cell) => y(cell.mean('meanE2eMs')),
@@ -85,7 +85,8 @@ function latencyPlot(scenario: string, cells: readonly Cell[]): string {
     (load) => `<text x="${x(load)}" y="${height - MARGIN.bottom + 16}" text-anchor="middle">${load}</text>`,
   )
   const yTicks = y
-    .ticks(6)
+    .ticks()
+    .filter((tick) => /^[125]/.test(tick.toExponential()))
     .map(
       (tick) =>
         `<path d="M70,${y(tick)}H${WIDTH - 210}" stroke="#d0d7de"/><text x="64" y="${y(tick)}" text-anchor="end" dominant-baseline="middle">${tick / 1000}</text>`,
