@@ -126,7 +126,19 @@ export const fileSchema = z.strictObject({
         })
         .prefault({}),
       placements: z.strictObject({ listen: listen('127.0.0.1:8403') }).prefault({}),
-      envoy: z.strictObject({ listen: listen('127.0.0.1:8404') }).prefault({}),
+      envoy: z
+        .strictObject({
+          listen: listen('127.0.0.1:8404'),
+          // Plain text without it; with caFile the gateway must show a certificate (mutual TLS).
+          tls: z.strictObject({ certFile: z.string().min(1), keyFile: z.string().min(1), caFile: z.string().min(1).optional() }).optional(),
+          bodyLimitMiB: z.number().positive().max(1024).default(32),
+          holdLimitMs: ms(30_000, 10),
+          // For gateways that walk a list of endpoints; Envoy's ORIGINAL_DST cluster takes one alone.
+          fallbacks: z.number().int().min(0).max(10).default(0),
+          scores: z.boolean('allowed is true or false').default(false),
+          debugHeaders: z.boolean('allowed is true or false').default(false),
+        })
+        .prefault({}),
     })
     .prefault({}),
   admin: z.strictObject({ listen: listen('127.0.0.1:8401') }).prefault({}),

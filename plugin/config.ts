@@ -185,10 +185,19 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
     ...parsed,
     source: parts.input.path,
     dataDir: resolve(parsed.dataDir),
-    gateways: { ...parsed.gateways, openai: { ...openai, callerKeys } },
+    gateways: { ...parsed.gateways, openai: { ...openai, callerKeys }, envoy: resolveEnvoy(parsed.gateways.envoy, parts.input.path) },
     pools,
     otlp: Object.keys(parts.env).some((key) => /^OTEL_EXPORTER_OTLP_(\w+_)?ENDPOINT$/.test(key)),
   }
+}
+
+/** Certificates are named relative to the file. */
+function resolveEnvoy(envoy: Parsed['gateways']['envoy'], path: string): Parsed['gateways']['envoy'] {
+  const { tls } = envoy
+  if (!tls) return envoy
+  const at = (file: string): string => resolve(dirname(path), file)
+  const { certFile, keyFile, caFile } = tls
+  return { ...envoy, tls: { certFile: at(certFile), keyFile: at(keyFile), ...(caFile === undefined ? {} : { caFile: at(caFile) }) } }
 }
 
 function resolvePool(given: { one: ParsedPool; i: number; parts: ConfigParts; secrets: SecretReader }): PoolConfig {

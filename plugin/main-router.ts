@@ -1,3 +1,4 @@
+import { createIdSource } from './call/id.ts'
 import { TokenEstimator } from './call/tokens.ts'
 import { systemClock } from './clock.ts'
 import { type Config, environment } from './config.ts'
@@ -6,6 +7,7 @@ import { openLog } from './log/open.ts'
 import type { Log } from './log/rows.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
 import { configOf } from './main-config.ts'
+import { openEnvoy } from './main-envoy.ts'
 import { type LiveFleet, startFleet } from './main-fleet.ts'
 import { routerPool } from './main-pools.ts'
 import { VERSION } from './main-version.ts'
@@ -51,12 +53,18 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   log.onIntent(async (intent) => obeyIntent(live.fleet, intent))
   const facts = { pid: process.pid, version: VERSION, pools: config.pools.map(({ name, policy, models }) => ({ name, policy, models })) }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
-  const proxy = await openProxy({ config, live, router, telemetry, count: losses.count })
+  const nextCallId = createIdSource(() => clock.nowUnixMs())
+  const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId })
+  const picker = await openEnvoy({ config, live, router, telemetry, count: losses.count, warn, nextCallId })
   return {
-    facts: { ...(proxy ? { proxy: proxy.url } : {}), ...(telemetry.metricsUrl ? { metrics: telemetry.metricsUrl } : {}) },
+    facts: {
+      ...(proxy ? { proxy: proxy.url } : {}),
+      ...(picker ? { picker: picker.address } : {}),
+      ...(telemetry.metricsUrl ? { metrics: telemetry.metricsUrl } : {}),
+    },
     async drain() {
       router.shed()
-      await proxy?.close(DRAIN_MS)
+      await Promise.all([proxy?.close(DRAIN_MS), picker?.close(DRAIN_MS)])
       stopBeat()
       losses.stop()
       await live.close(0)
@@ -169,8 +177,9 @@ async function openProxy(parts: {
   readonly router: LiveRouter
   readonly telemetry: Telemetry
   readonly count: (what: string) => void
+  readonly nextCallId: () => number
 }): Promise<{ readonly url: string; close(drainMs: number): Promise<void> } | undefined> {
-  const { config, live, router, telemetry, count } = parts
+  const { config, live, router, telemetry, count, nextCallId } = parts
   const { listen, bodyLimitMiB, callerKeys, debugHeaders } = config.gateways.openai
   if (!listen) return undefined
   try {
@@ -186,6 +195,7 @@ async function openProxy(parts: {
       clock: systemClock,
       telemetry,
       count,
+      nextCallId,
       providerOf: (pool) => config.pools.find((one) => one.name === pool)?.engine ?? 'other',
       anyInstance: (model) => {
         const { count: eligible, instances } = live.fleet.candidates(router.poolFor(model)?.name ?? '')

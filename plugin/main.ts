@@ -32,8 +32,9 @@ program
   .command('doctor')
   .description('check configuration, ports, instances, metrics and database; exit code 1 when something would not work')
   .option('-c, --config <file>', 'configuration', 'phasewise.yaml')
+  .option('--envoy <file or address>', "also check the Envoy in front: its configuration file, or its admin page's address")
   .option('--json', 'for machines')
-  .action(async (options: { config: string; json?: true }) => {
+  .action(async (options: { config: string; json?: true; envoy?: string }) => {
     const { runDoctor } = await import('./main-doctor.ts')
     process.exitCode = await runDoctor(options)
   })
