@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path'
 import { parse, YAMLParseError } from 'yaml'
 import type { z } from 'zod'
 import { fileSchema, instanceListSchema, isLoopback, type secretSchema } from './config-schema.ts'
+import { createSecretReader, missingSecrets, type SecretReader } from './config-secrets.ts'
 
 export { isLoopback, type Listen } from './config-schema.ts'
 
@@ -129,18 +130,6 @@ function nameProblems(raw: unknown, { policyNames, profileNames }: ConfigParts):
   ])
 }
 
-/** `{env: NAME}` anywhere in the raw text whose variable is not set; told beside mistakes of form, which hide the usual look-up. */
-function missingSecrets(raw: unknown, env: ConfigParts['env'], key = ''): Problem[] {
-  if (typeof raw !== 'object' || raw === null) return []
-  return Object.entries(raw).flatMap(([step, value]) => {
-    const at = key ? `${key}.${step}` : step
-    const name = (value as { env?: unknown } | null)?.env
-    if (/^(apiKey|key)$/.test(step) && typeof name === 'string' && !env[name])
-      return [{ key: `${at}.env`, got: JSON.stringify(name), remedy: `set the environment variable ${name}` }]
-    return missingSecrets(value, env, at)
-  })
-}
-
 /** The process's environment, for `parseConfig`; nothing else reads it. */
 export const environment = (): Readonly<Record<string, string | undefined>> => process.env
 
@@ -259,30 +248,6 @@ export function parseInstancesFile(parts: {
   const list = resolveInstances(result.data, 'instances', createSecretReader({ base: dirname(parts.path), env: parts.env, problems }))
   if (problems.length > 0) throw new ConfigError(parts.path, problems)
   return list
-}
-
-type SecretReader = (given: z.infer<typeof secretSchema> | undefined, key: string) => string | undefined
-
-function createSecretReader(parts: { base: string; env: ConfigParts['env']; problems: Problem[] }): SecretReader {
-  return (given, key) => {
-    if (!given) return undefined
-    if ('env' in given) {
-      const value = parts.env[given.env]
-      if (!value)
-        parts.problems.push({ key: `${key}.env`, got: JSON.stringify(given.env), remedy: `set the environment variable ${given.env}` })
-      return value
-    }
-    try {
-      return readFileSync(resolve(parts.base, given.file), 'utf8').trim()
-    } catch (cause) {
-      parts.problems.push({
-        key: `${key}.file`,
-        got: JSON.stringify(given.file),
-        remedy: `make the file readable (${(cause as Error).message})`,
-      })
-      return undefined
-    }
-  }
 }
 
 function problemsOf(issue: z.core.$ZodIssue, raw: unknown): Problem[] {

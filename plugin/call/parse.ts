@@ -1,3 +1,4 @@
+import { isAscii } from 'node:buffer'
 import type { Api, Call } from './call.ts'
 import { type Headers, readCaller } from './caller.ts'
 import { countText } from './counts.ts'
@@ -65,19 +66,21 @@ export function parseCall(parts: CallParts): Parsed {
   const api = apiOf(parts.path)
   if (!api) return { kind: 'refused', api: 'openai-chat', error: unknownPath('POST', parts.path) }
   const body = Buffer.isBuffer(parts.body) ? parts.body : Buffer.from(parts.body.buffer, parts.body.byteOffset, parts.body.byteLength)
-  const parsed = parsedObject(body)
+  // Of plain ASCII, which most bodies are, one text serves both the JSON parser and the scan for places.
+  const ascii = isAscii(body) ? body.toString('latin1') : undefined
+  const parsed = parsedObject(ascii ?? body.toString('utf8'))
   if (typeof parsed === 'string') return { kind: 'refused', api, error: badRequest(parsed) }
   const model = textIn(parsed.model)
   if (!model) return { kind: 'refused', api, error: badRequest("You must provide a 'model': a non-empty string.", 'model') }
-  const latin1 = body.toString('latin1')
+  const latin1 = ascii ?? body.toString('latin1')
   const fields = scanFields(latin1)
   return { kind: 'call', call: readCall({ parts, api, body, latin1, parsed, model, fields }), fields }
 }
 
-function parsedObject(body: Buffer): JsonObject | string {
+function parsedObject(text: string): JsonObject | string {
   let parsed: unknown
   try {
-    parsed = JSON.parse(body.toString('utf8'))
+    parsed = JSON.parse(text)
   } catch (error) {
     // The engine's message may quote the body; the caller knows their body, the log need not.
     return `The request body is not valid JSON: ${error instanceof SyntaxError ? 'syntax error' : String(error)}.`

@@ -109,7 +109,7 @@ class Process implements StreamHandler, PickingReply {
     if (this.#said.length === 0) return
     const said = this.#said
     this.#said = []
-    this.#reply.send(writeToEnvoy(said))
+    for (const piece of writeToEnvoy(said)) this.#reply.send(piece)
   }
 
   #close(status: number, message = ''): void {

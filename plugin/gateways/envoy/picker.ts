@@ -108,8 +108,11 @@ function attach(socket: Socket, accept: ReturnType<typeof createMethods>, count:
   let first = true
   const connection = new Http2Connection({
     accept,
-    write(bytes) {
-      socket.write(bytes)
+    write(pieces) {
+      // Corked, several pieces are one system call.
+      if (pieces.length > 1) socket.cork()
+      for (const piece of pieces) socket.write(piece)
+      if (pieces.length > 1) socket.uncork()
       return socket.writableLength
     },
     close: () => socket.destroySoon(),

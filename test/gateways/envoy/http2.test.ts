@@ -20,10 +20,11 @@ async function serve(
   const server = createServer((socket) => {
     const connection = new Http2Connection({
       accept,
-      write(bytes) {
+      write(pieces) {
         // A write cut into single bytes is the hardest that a peer's reader gets.
-        if (options.stingy) for (const byte of bytes) socket.write(Buffer.from([byte]))
-        else socket.write(bytes)
+        for (const bytes of pieces)
+          if (options.stingy) for (const byte of bytes) socket.write(Buffer.from([byte]))
+          else socket.write(bytes)
         return socket.writableLength
       },
       close: () => socket.destroySoon(),

@@ -25,8 +25,8 @@ const REQUIRED = [':method', ':scheme', ':path'] as const
 const UNREAD_BYTES_MAX = 268_435_456
 
 export interface ConnectionParts {
-  /** Writes bytes to the peer; returns how many bytes lie unsent. */
-  readonly write: (bytes: Buffer) => number
+  /** Writes these to the peer, in order; returns how many bytes lie unsent. */
+  readonly write: (pieces: readonly Buffer[]) => number
   /** Ends the transport after what was written. */
   readonly close: () => void
   /** Runs the function once, at the end of this turn of the event loop. */
