@@ -55,6 +55,11 @@ export function countText(pieces: readonly string[], media: number): TextCounts 
   return { ...scaled(tally, chars / counted), media }
 }
 
+/** The counts of a text of which one part in `factor` was counted; images and such were counted in full. */
+export function scaleCounts(counts: TextCounts, factor: number): TextCounts {
+  return factor > 1 ? { ...scaled(counts, factor), media: counts.media } : counts
+}
+
 /** Adds one window every `strideChars` of the pieces laid end to end; returns the characters read, at least one. */
 function addWindows(tally: Tally, pieces: readonly string[], strideChars: number): number {
   let counted = 0
