@@ -9,9 +9,10 @@ import { createPolicy } from './placement/policies.ts'
 import type { Weights } from './placement/weighted.ts'
 import type { LengthPredictor } from './prediction/running-length.ts'
 import type { Rng } from './rng.ts'
-import { PlacementError, type PlaceOptions, type PoolFacts, type Router } from './router.ts'
+import type { PlaceOptions, PoolFacts, Router } from './router.ts'
 import { createDecide, type Decision, keyOf, type PoolPolicies } from './router-decide.ts'
-import { LiveTicket } from './router-ticket.ts'
+import { noInstance, unknownModel } from './router-refusals.ts'
+import { expectedOf, LiveTicket } from './router-ticket.ts'
 
 /** What the router must know of a pool. */
 export interface RouterPool {
@@ -63,8 +64,6 @@ export interface LiveRouter extends Router {
 
 /** Fallbacks kept beyond the retries allowed, since some will have been ejected by the time they are needed. */
 const SPARE_FALLBACKS = 1
-/** When no instance may take a call: half-open trials come at this pace. */
-const NO_INSTANCE_RETRY_MS = 1_000
 
 interface ServedPool {
   readonly pool: RouterPool
@@ -78,6 +77,13 @@ export function createRouter(parts: RouterParts): LiveRouter {
   for (const pool of parts.pools) serve(pool, served)
   const open = new Map<Dispatch, LiveTicket>()
   const decide = createDecide({ fleet, rng: parts.rng, fallbacksMax: parts.retriesPerCall + SPARE_FALLBACKS, count: events.count })
+  // Dice and counters of their own: what is only tried out must not shift what real calls get.
+  const tryOut = createDecide({
+    fleet,
+    rng: parts.rng.stream('preview'),
+    fallbacksMax: parts.retriesPerCall + SPARE_FALLBACKS,
+    count: () => undefined,
+  })
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
     served.get(ticket.call.model)?.at.policies.policy.onSettled?.(ticket.input.decision.instance, ticket.call)
     learn(parts, ticket, outcome)
@@ -121,7 +127,21 @@ export function createRouter(parts: RouterParts): LiveRouter {
         decisionRow,
         promptTokens: known.promptTokens,
         arrivedMs,
+        unwatched: options.unwatched === true,
       })
+    },
+    preview(call, options) {
+      const nowMs = clock.nowMs()
+      const found = served.get(call.model)
+      if (!found) throw unknownModel(call.model, [...served.keys()])
+      const { at, facts } = found
+      const known = knowCall(parts, at.pool.name, call, found.adapter)
+      const { lengthVersion } = known
+      const subset = options.subset ? { subset: options.subset } : {}
+      const decision = tryOut({ pool: at.pool.name, policies: at.policies, call, facts: known, lengthVersion, nowMs, ...subset })
+      if (!decision) throw noInstance(at.pool.name, options)
+      const row = describeDecision({ decision, known, startedMs: nowMs, nowMs, arrivedMs: nowMs })
+      return { pool: facts, placement: decision.placement, expected: expectedOf(row) }
     },
     poolFor: (model) => served.get(model)?.facts,
     models: () => [...served].map(([id, { at }]) => ({ id, pool: at.pool.name })),
@@ -207,6 +227,8 @@ function expectLatency(instance: LiveInstance, outputTokens: number): { predicte
 function learn(parts: RouterParts, ticket: LiveTicket, outcome: Outcome): void {
   try {
     const pool = ticket.pool.name
+    // An attempt at another pool, by a gateway's own fallback, tells nothing of this one's tokeniser and lengths.
+    if (ticket.instance.pool !== pool) return
     if (outcome.tokensFrom === 'usage' && outcome.promptTokens) parts.tokens.learn(pool, ticket.call, outcome.promptTokens)
     if (outcome.kind === 'completed' && !outcome.censored && outcome.outputTokens !== undefined)
       parts.lengths.learn(pool, ticket.call, outcome.outputTokens)
@@ -267,16 +289,4 @@ function callRow(parts: RouterParts, ticket: LiveTicket, outcome: Outcome): Call
     attempts: ticket.attempts,
     outcome,
   }
-}
-
-function unknownModel(model: string, known: readonly string[]): PlacementError {
-  return new PlacementError(
-    'unknown model',
-    `The model ${JSON.stringify(model)} is not served here; there is ${known.slice(0, 20).join(', ')}.`,
-  )
-}
-
-function noInstance(pool: string, options: PlaceOptions): PlacementError {
-  if (options.subset) return new PlacementError('subset empty', `No instance of ${pool} in the subset asked for may take a call.`)
-  return new PlacementError('no instance', `No instance of ${pool} may take a call now.`, NO_INSTANCE_RETRY_MS)
 }
