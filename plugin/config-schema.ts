@@ -54,6 +54,8 @@ export const instanceSchema = z.strictObject({
   speed: z.number('allowed is a number above 0').positive('allowed is above 0; 1 is the reference').default(1),
   apiKey: secretSchema.optional(),
   caFile: z.string().optional(),
+  /** The name its certificate is for, where the url holds an address. */
+  serverName: z.string().optional(),
 })
 
 /** What a file of instances (`instancesFile`) holds: a list of these. */

@@ -43,6 +43,8 @@ export interface InstanceConfig {
   /** The resolved secret; never printed. */
   readonly apiKey?: string
   readonly caFile?: string
+  /** The name its certificate is for, where the url holds an address. */
+  readonly serverName?: string
 }
 
 /** A DNS name whose every address is an instance. */
@@ -216,8 +218,9 @@ function withSecret(
 
 function resolveInstances(list: z.infer<typeof instanceListSchema>, key: string, secrets: SecretReader): InstanceConfig[] {
   return list.map((each, j) => {
-    const { name, url, weight, speed } = each
-    return { name: name ?? new URL(url).host, url, weight, speed, ...withSecret(each, `${key}.${j}`, secrets) }
+    const { name, url, weight, speed, serverName } = each
+    const tls = serverName === undefined ? {} : { serverName }
+    return { name: name ?? new URL(url).host, url, weight, speed, ...tls, ...withSecret(each, `${key}.${j}`, secrets) }
   })
 }
 

@@ -120,10 +120,7 @@ function welcome(socket: Socket, guest: Guest): Set<Guest> {
   return guests
 }
 
-/** A refused call's body that never ends, or a stream that nobody watches any more, is cut by the connection itself after this many idle times. */
-const BACKSTOP_FACTOR = 2
-
-function createDispatch({ connections, timeouts }: OpenAiProxyParts): Door['dispatch'] {
+function createDispatch({ connections }: OpenAiProxyParts): Door['dispatch'] {
   const prefixes = new Map<string, string>()
   const prefixOf = (url: string): string => {
     const known = prefixes.get(url)
@@ -142,8 +139,9 @@ function createDispatch({ connections, timeouts }: OpenAiProxyParts): Door['disp
         method: 'POST',
         headers: authorization === undefined ? (headers as string[]) : [...headers, 'authorization', authorization],
         body,
+        // The exchange watches the time. Undici would make a timer per answer, which lives on for half a second after it.
         headersTimeout: 0,
-        bodyTimeout: timeouts.idleMs * BACKSTOP_FACTOR,
+        bodyTimeout: 0,
       },
       handler,
     )
