@@ -66,6 +66,7 @@ function examineFile(path: string): { readonly config?: Config; readonly finding
 async function examinePorts(config: Config, held: boolean): Promise<Finding[]> {
   const asked: readonly (readonly [string, Listen | undefined])[] = [
     ['gateways.openai.listen', config.gateways.openai.listen],
+    ['gateways.placements.listen', config.gateways.placements.listen],
     ['admin.listen', config.admin.listen],
     ['telemetry.metrics', config.telemetry.metrics],
   ]
