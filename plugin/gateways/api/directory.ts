@@ -65,7 +65,7 @@ export function createDirectory(parts: { readonly instances: () => readonly Know
       const unknown: string[] = []
       for (const one of candidates) {
         const id = typeof one === 'string' ? one : one.id
-        const instance = find(typeof one === 'string' ? one : (one.url ?? one.id))
+        const instance = typeof one === 'string' ? find(one) : ((one.url === undefined ? undefined : find(one.url)) ?? find(one.id))
         if (!instance) unknown.push(id)
         else if (!matched.has(instance.endpoint)) matched.set(instance.endpoint, { id, instance })
       }
