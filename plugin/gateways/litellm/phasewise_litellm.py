@@ -347,7 +347,9 @@ class PhasewiseHandler(CustomLogger):
         except Exception as error:
             self._warn("report", "phasewise: an outcome was lost: %r", error)
 
-    async def async_post_call_failure_deployment_hook(self, request_data: Any, exception: Exception, call_type: Any, **more: Any) -> None:
+    async def async_post_call_failure_deployment_hook(
+        self, request_data: Any, exception: Exception, call_type: Any, fallback_depth: Optional[int] = None
+    ) -> None:
         """An attempt at a deployment failed; LiteLLM may try again."""
         self._note_failure(request_data.get("litellm_call_id"), exception)
 
