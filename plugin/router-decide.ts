@@ -17,7 +17,7 @@ export interface PoolPolicies {
 }
 
 export interface DecideParts {
-  readonly fleet: Pick<Fleet, 'candidates' | 'matchPrefix' | 'slotBound'>
+  readonly fleet: Pick<Fleet, 'candidates' | 'instances' | 'matchPrefix' | 'slotBound'>
   readonly rng: Rng
   /** Ordered fallbacks kept with a placement. */
   readonly fallbacksMax: number
@@ -40,6 +40,8 @@ export interface DecideInput {
   readonly facts: CallFacts
   readonly lengthVersion: string
   readonly subset?: readonly string[]
+  /** One of the subset takes the call in any case. */
+  readonly insists?: true
   readonly nowMs: number
 }
 
@@ -56,7 +58,9 @@ export function createDecide(parts: DecideParts): (input: DecideInput) => Decisi
   return (input) => {
     const { pool, call } = input
     const list = parts.fleet.candidates(pool)
-    const count = chooseEligible(list.instances, list.count, input.subset, eligible)
+    const chosen = chooseEligible(list.instances, list.count, input.subset, eligible)
+    const isForced = chosen === 0 && input.insists === true
+    const count = isForced ? chooseAny(parts.fleet.instances(pool), input.subset, eligible) : chosen
     if (count === 0) return undefined
     const bound = parts.fleet.slotBound(pool)
     if (matched.length < bound) matched = new Uint16Array(2 * bound)
@@ -73,7 +77,7 @@ export function createDecide(parts: DecideParts): (input: DecideInput) => Decisi
         instance,
         fallbacks,
         policy: policy.name,
-        reason: list.failOpen ? 'any reachable instance' : reason,
+        reason: list.failOpen || isForced ? 'any reachable instance' : reason,
         propensity: draw.propensity,
         explored: draw.explored,
         policyVersion: 'none',
@@ -111,6 +115,13 @@ function chooseEligible(
       continue
     eligible[kept++] = one
   }
+  return kept
+}
+
+/** Fills `eligible` with all of the subset, in whatever state. */
+function chooseAny(instances: readonly LiveInstance[], subset: readonly string[] | undefined, eligible: LiveInstance[]): number {
+  let kept = 0
+  for (const one of instances) if (!subset || subset.includes(one.endpoint)) eligible[kept++] = one
   return kept
 }
 

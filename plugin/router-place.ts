@@ -107,6 +107,7 @@ export function createRouter(parts: RouterParts): LiveRouter {
         lengthVersion: known.lengthVersion,
         nowMs: startedMs,
         ...(options.subset ? { subset: options.subset } : {}),
+        ...(options.insists ? { insists: true as const } : {}),
       })
       if (!decision) {
         const refusal = noInstance(at.pool.name, options)

@@ -43,6 +43,8 @@ export interface PlaceOptions {
   readonly subset?: readonly string[]
   /** The gateway does not see the answer pass by, only its end: silence then tells nothing of the instance. */
   readonly unwatched?: true
+  /** The gateway sends the call to one of the subset in any case: where none may take it, the best of those that may not. */
+  readonly insists?: true
 }
 
 /** What is expected of a call on the instance chosen, from its recent calls; absent where nothing is known. */

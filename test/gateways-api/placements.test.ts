@@ -224,3 +224,17 @@ test('on the way down outcomes are still taken, new calls are not, and what is o
   expect(bench.calls().map((row) => row.outcome.kind)).toEqual(['completed', 'unknown'])
   expect(inFlight(bench)).toBe(0)
 })
+
+test('a gateway that goes on in any case is told the best of what it has, even where nothing should take calls', async () => {
+  const bench = await startApi()
+  const lone = { candidates: ['i0'], body: BODY }
+  for (let i = 0; i < 4; i++) {
+    await bench.post('/v1/placements', { ...lone, key: `k${i}`, client: 'litellm' })
+    await bench.post('/v1/outcomes', { outcomes: [{ key: `k${i}`, kind: 'instance error', failure: { kind: 'connect' } }] })
+  }
+  expect(bench.fleet.instance('m', 'i0')?.state).toBe('ejected')
+  expect((await bench.post('/v1/placements', lone)).status).toBe(503)
+  const forced = await bench.post('/v1/placements', { ...lone, client: 'litellm', key: 'k' })
+  expect(forced.body).toMatchObject({ instance: { name: 'i0' }, reason: 'any reachable instance' })
+  expect(inFlight(bench)).toBe(1)
+})

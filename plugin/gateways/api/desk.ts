@@ -194,7 +194,9 @@ export class Desk {
     const asked = { request, bytes, callId: nextCallId(), arrivedUnixMs: clock.nowUnixMs(), textFeatures, keyName }
     const call = this.#served(understandCall(asked), matched)
     const subset = matched && { subset: matched.endpoints }
-    return { call, matched, options: { gateway: request.client ?? 'api', arrivedMs, unwatched: true, ...subset } }
+    // LiteLLM goes on with its list where nothing is picked from it.
+    const insists = matched && request.client === 'litellm' ? { insists: true as const } : {}
+    return { call, matched, options: { gateway: request.client ?? 'api', arrivedMs, unwatched: true, ...subset, ...insists } }
   }
 
   /** A gateway may know the model under another name: the candidates then tell which pool is meant. */
