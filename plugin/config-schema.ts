@@ -112,6 +112,29 @@ const pool = z
     })
   })
 
+/** The placement API. Without keys nobody may ask, unless callers on this machine are let in without one. */
+export const placementsSchema = z.strictObject({
+  listen: listen('127.0.0.1:8403'),
+  socket: z.string().min(1, 'allowed is a path').optional(),
+  tls: z.strictObject({ certFile: z.string().min(1), keyFile: z.string().min(1) }).optional(),
+  keys: z
+    .array(
+      z.strictObject({
+        name,
+        scopes: z
+          .array(z.enum(['place', 'read', 'control'], 'allowed are place, read and control'))
+          .min(1)
+          .default(['place', 'read']),
+        key: secretSchema,
+      }),
+    )
+    .default([]),
+  loopbackWithoutKey: z.boolean('allowed is true or false').default(false),
+  bodyLimitMiB: z.number().positive().max(1024).default(32),
+  // Chosen: beyond the longest answers of today's models; a ledger must not carry a call for ever that nobody reports.
+  settleLimitMs: ms(1_800_000, 1_000),
+})
+
 /** phasewise.yaml as a whole. */
 export const fileSchema = z.strictObject({
   dataDir: z.string().default('.phasewise'),
@@ -125,7 +148,7 @@ export const fileSchema = z.strictObject({
           debugHeaders: z.boolean().default(false),
         })
         .prefault({}),
-      placements: z.strictObject({ listen: listen('127.0.0.1:8403') }).prefault({}),
+      placements: placementsSchema.prefault({}),
       envoy: z
         .strictObject({
           listen: listen('127.0.0.1:8404'),

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parse, YAMLParseError } from 'yaml'
 import type { z } from 'zod'
+import { type PlacementsConfig, resolvePlacements } from './config-placements.ts'
 import { fileSchema, instanceListSchema, isLoopback, type secretSchema } from './config-schema.ts'
 import { createSecretReader, missingSecrets, type SecretReader } from './config-secrets.ts'
 
@@ -69,7 +70,8 @@ export type Config = Omit<Parsed, 'pools' | 'gateways'> & {
   /** Where it came from: the file's path, or 'embedded default'. */
   readonly source: string
   readonly pools: readonly PoolConfig[]
-  readonly gateways: Omit<Parsed['gateways'], 'openai'> & {
+  readonly gateways: Omit<Parsed['gateways'], 'openai' | 'placements'> & {
+    readonly placements: PlacementsConfig
     readonly openai: Omit<Parsed['gateways']['openai'], 'callerKeys'> & {
       readonly callerKeys: readonly { readonly application: string; readonly key: string }[]
     }
@@ -161,6 +163,7 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
       got: 'none',
       remedy: `${openai.listen.host} can be reached from outside: add a key per application, or listen on 127.0.0.1`,
     })
+  const placements = resolvePlacements({ placements: parsed.gateways.placements, path: parts.input.path, secrets, problems })
   const pools = parsed.pools.map((one, i) => resolvePool({ one, i, parts, secrets }))
   for (const [i, one] of pools.entries())
     for (const model of [...one.models, ...Object.keys(one.aliases)])
@@ -174,7 +177,12 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
     ...parsed,
     source: parts.input.path,
     dataDir: resolve(parsed.dataDir),
-    gateways: { ...parsed.gateways, openai: { ...openai, callerKeys }, envoy: resolveEnvoy(parsed.gateways.envoy, parts.input.path) },
+    gateways: {
+      ...parsed.gateways,
+      openai: { ...openai, callerKeys },
+      placements,
+      envoy: resolveEnvoy(parsed.gateways.envoy, parts.input.path),
+    },
     pools,
     otlp: Object.keys(parts.env).some((key) => /^OTEL_EXPORTER_OTLP_(\w+_)?ENDPOINT$/.test(key)),
   }

@@ -72,6 +72,7 @@ async function examinePorts(config: Config, held: boolean): Promise<Finding[]> {
   const asked: readonly (readonly [string, Listen | undefined])[] = [
     ['gateways.openai.listen', config.gateways.openai.listen],
     ['gateways.envoy.listen', config.gateways.envoy.listen],
+    ['gateways.placements.listen', config.gateways.placements.listen],
     ['admin.listen', config.admin.listen],
     ['telemetry.metrics', config.telemetry.metrics],
   ]

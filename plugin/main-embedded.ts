@@ -20,6 +20,9 @@ export function embeddedConfig(urls: readonly string[]): ConfigParts['input'] {
   }))
   return {
     path: 'embedded default',
-    value: { gateways: { openai: { debugHeaders: true } }, pools: [{ name: VIRTUAL_MODEL, engine: 'virtual', instances }] },
+    value: {
+      gateways: { openai: { debugHeaders: true }, placements: { loopbackWithoutKey: true } },
+      pools: [{ name: VIRTUAL_MODEL, engine: 'virtual', instances }],
+    },
   }
 }

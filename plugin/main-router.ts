@@ -9,6 +9,7 @@ import { listenProblem, type Running, runChild, type StartMessage } from './main
 import { configOf } from './main-config.ts'
 import { openEnvoy } from './main-envoy.ts'
 import { type LiveFleet, startFleet } from './main-fleet.ts'
+import { openPlacements } from './main-placements.ts'
 import { routerPool } from './main-pools.ts'
 import { VERSION } from './main-version.ts'
 import type { Outcome } from './outcome/outcome.ts'
@@ -56,15 +57,17 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   const nextCallId = createIdSource(() => clock.nowUnixMs())
   const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId })
   const picker = await openEnvoy({ config, live, router, telemetry, count: losses.count, warn, nextCallId })
+  const placements = await openPlacements({ config, live, router, count: losses.count, nextCallId })
   return {
     facts: {
       ...(proxy ? { proxy: proxy.url } : {}),
       ...(picker ? { picker: picker.address } : {}),
+      ...(placements ? { placements: placements.address } : {}),
       ...(telemetry.metricsUrl ? { metrics: telemetry.metricsUrl } : {}),
     },
     async drain() {
       router.shed()
-      await Promise.all([proxy?.close(DRAIN_MS), picker?.close(DRAIN_MS)])
+      await Promise.all([proxy?.close(DRAIN_MS), picker?.close(DRAIN_MS), placements?.close(DRAIN_MS)])
       stopBeat()
       losses.stop()
       await live.close(0)

@@ -40,6 +40,23 @@ program
   })
 
 program
+  .command('attach <gateway>')
+  .description('print the lines that make a gateway ask this Phasewise: litellm')
+  .option('-c, --config <file>', 'configuration', 'phasewise.yaml')
+  .action(async (gateway: string, options: { config: string }) => {
+    const { runAttach } = await import('./main-attach.ts')
+    process.exitCode = await runAttach(gateway, options)
+  })
+
+program
+  .command('detach <gateway>')
+  .description('print the lines that undo `attach`')
+  .action(async (gateway: string) => {
+    const { runDetach } = await import('./main-attach.ts')
+    process.exitCode = runDetach(gateway)
+  })
+
+program
   .command('replay')
   .description(
     "send a trace's calls to a URL at the trace's own times; or, with --twin, tell what stored calls would have cost under other policies",

@@ -9,7 +9,7 @@ import { rankOthers, sampleLogged } from './placement/ranking.ts'
 import type { Rng } from './rng.ts'
 
 export interface DecideParts {
-  readonly fleet: Pick<Fleet, 'candidates' | 'matchPrefix' | 'slotBound'>
+  readonly fleet: Pick<Fleet, 'candidates' | 'instances' | 'matchPrefix' | 'slotBound'>
   readonly rng: Rng
   /** Ordered fallbacks kept with a placement. */
   readonly fallbacksMax: number
@@ -34,6 +34,8 @@ export interface DecideInput {
   readonly subset?: readonly string[]
   /** Only these may take the call: those that the queue found open to it. */
   readonly only?: readonly LiveInstance[]
+  /** One of the subset takes the call in any case. */
+  readonly insists?: true
   readonly nowMs: number
 }
 
@@ -54,12 +56,14 @@ export function createDecide(parts: DecideParts): (input: DecideInput) => Decisi
     const accepts = only
       ? (instance: LiveInstance) => only.includes(instance)
       : subset && ((one: LiveInstance) => subset.includes(one.endpoint))
-    const count = chooseEligible<LiveInstance>({
+    const open = chooseEligible<LiveInstance>({
       instances: list.instances,
       count: list.count,
       accepts,
       eligible,
     })
+    const isForced = open === 0 && input.insists === true
+    const count = isForced ? chooseAny(parts.fleet.instances(pool), subset, eligible) : open
     if (count === 0) return undefined
     const bound = parts.fleet.slotBound(pool)
     if (matched.length < bound) matched = new Uint16Array(2 * bound)
@@ -76,7 +80,7 @@ export function createDecide(parts: DecideParts): (input: DecideInput) => Decisi
         instance,
         fallbacks,
         policy: policy.name,
-        reason: list.failOpen ? 'any reachable instance' : reason,
+        reason: list.failOpen || isForced ? 'any reachable instance' : reason,
         propensity: draw.propensity,
         explored: draw.explored,
         policyVersion: 'none',
@@ -86,6 +90,13 @@ export function createDecide(parts: DecideParts): (input: DecideInput) => Decisi
       candidates: snapshot(candidates, workbench.out, sampleLogged(count, draw.index, others[0], call.callId)),
     }
   }
+}
+
+/** Fills `eligible` with all of the subset, in whatever state. */
+function chooseAny(instances: readonly LiveInstance[], subset: readonly string[] | undefined, eligible: LiveInstance[]): number {
+  let kept = 0
+  for (const one of instances) if (!subset || subset.includes(one.endpoint)) eligible[kept++] = one
+  return kept
 }
 
 const keys = new WeakMap<LiveInstance, InstanceKey>()

@@ -11,9 +11,10 @@ import { PlacementError, type PlaceOptions, type Router, type Ticket } from './r
 import { createDecide } from './router-decide.ts'
 import type { HoldState, PoolHold, Waiting } from './router-hold.ts'
 import { type RouterPool, type Served, servePools } from './router-pools.ts'
+import { noInstance, unknownModel } from './router-refusals.ts'
 import { Roster } from './router-roster.ts'
 import { describeDecision, type Known, settledRow, unplacedRow } from './router-rows.ts'
-import { LiveTicket } from './router-ticket.ts'
+import { expectedOf, LiveTicket } from './router-ticket.ts'
 
 export type { RouterPool } from './router-pools.ts'
 
@@ -58,8 +59,6 @@ export interface LiveRouter extends Router {
 
 /** Fallbacks kept beyond the retries allowed, since some will have been ejected by the time they are needed. */
 const SPARE_FALLBACKS = 1
-/** When no instance may take a call: half-open trials come at this pace. */
-const NO_INSTANCE_RETRY_MS = 1_000
 /** A caller whose held call is shed tries again when another process has taken over. */
 const SHED_RETRY_MS = 1_000
 
@@ -95,6 +94,7 @@ export function createRouter(parts: RouterParts): LiveRouter {
       const { hold } = served.at
       return hold ? waitFor({ parts, placing, hold, start }) : start(placing, { nowMs: enteredMs })
     },
+    preview: createPreview(parts, names),
     poolFor: (model) => names.get(model)?.facts,
     models: () => [...names].map(([id, { at }]) => ({ id, pool: at.pool.name })),
     ready: () => fleet.ready(),
@@ -146,6 +146,7 @@ function createStart(parts: RouterParts, { open, names, moved }: Starting): (pla
       nowMs,
       ...(options.subset ? { subset: options.subset } : {}),
       ...(instances ? { only: instances } : {}),
+      ...(options.insists ? { insists: true as const } : {}),
     })
     if (!decision) throw refuse(parts, placing, { heldMs, refusal: noInstance(pool.name, options) })
     policies.policy.onPlaced?.(decision.instance, call, { nowMs, ...known })
@@ -159,8 +160,32 @@ function createStart(parts: RouterParts, { open, names, moved }: Starting): (pla
       decisionRow: describeDecision({ decision, known, decisionMs, heldMs, placedMs: endedMs - arrivedMs }),
       promptTokens: known.promptTokens,
       arrivedMs,
+      unwatched: options.unwatched === true,
       ...(pool.enginePriority ? { enginePriority: enginePriority({ call, ...known }) } : {}),
     })
+  }
+}
+
+/** Decides as `place` does, and obeys nothing. Dice and counters of its own: what is only tried out must not shift what real calls get. */
+function createPreview(parts: RouterParts, names: ReadonlyMap<string, Served>): Router['preview'] {
+  const { fleet, clock, retriesPerCall } = parts
+  const decide = createDecide({
+    fleet,
+    rng: parts.rng.stream('preview'),
+    fallbacksMax: retriesPerCall + SPARE_FALLBACKS,
+    count: () => undefined,
+  })
+  return (call, options) => {
+    const nowMs = clock.nowMs()
+    const served = names.get(call.model)
+    if (!served) throw unknownModel(call.model, [...names.keys()])
+    const { pool, policies } = served.at
+    const known = knowCall(parts, pool.name, call, served.adapter)
+    const subset = options.subset ? { subset: options.subset } : {}
+    const decision = decide({ pool: pool.name, policies, call, facts: known, lengthVersion: known.lengthVersion, nowMs, ...subset })
+    if (!decision) throw noInstance(pool.name, options)
+    const row = describeDecision({ decision, known, decisionMs: 0, heldMs: 0, placedMs: 0 })
+    return { pool: served.facts, placement: decision.placement, expected: expectedOf(row) }
   }
 }
 
@@ -260,22 +285,12 @@ function tellPolicy({ clock, events }: RouterParts, policy: Policy | undefined, 
 function learn(parts: RouterParts, ticket: LiveTicket, outcome: Outcome): void {
   try {
     const pool = ticket.pool.name
+    // An attempt at another pool, by a gateway's own fallback, tells nothing of this one's tokeniser and lengths.
+    if (ticket.instance.pool !== pool) return
     if (outcome.tokensFrom === 'usage' && outcome.promptTokens) parts.tokens.learn(pool, ticket.call, outcome.promptTokens)
     if (outcome.kind === 'completed' && !outcome.censored && outcome.outputTokens !== undefined)
       parts.lengths.learn(pool, ticket.call, outcome.outputTokens)
   } catch {
     parts.events.count('learning from an outcome failed')
   }
-}
-
-function unknownModel(model: string, known: readonly string[]): PlacementError {
-  return new PlacementError(
-    'unknown model',
-    `The model ${JSON.stringify(model)} is not served here; there is ${known.slice(0, 20).join(', ')}.`,
-  )
-}
-
-function noInstance(pool: string, options: PlaceOptions): PlacementError {
-  if (options.subset) return new PlacementError('subset empty', `No instance of ${pool} in the subset asked for may take a call.`)
-  return new PlacementError('no instance', `No instance of ${pool} may take a call now.`, NO_INSTANCE_RETRY_MS)
 }

@@ -341,6 +341,9 @@ function slowRouter(): { router: Router; asked: { signal: AbortSignal | undefine
     asked,
     router: {
       place: (_call, options) => new Promise((_, refuse) => asked.push({ signal: options.signal, refuse })),
+      preview: () => {
+        throw new Error('not asked here')
+      },
       poolFor: () => ({ name: 'm', upstreamModel: 'm', requestUsage: false, virtual: false }),
       models: () => [{ id: 'm', pool: 'm' }],
       ready: () => true,
