@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { holdSchema } from './config-hold.ts'
 
 /** What phasewise.yaml may say: shapes, defaults, and the sentence that each mistake is answered with. */
 export interface Listen {
@@ -52,6 +53,7 @@ export const instanceSchema = z.strictObject({
   url,
   weight: z.number('allowed is a number above 0').positive('allowed is above 0; to send nothing there, drain it').default(1),
   speed: z.number('allowed is a number above 0').positive('allowed is above 0; 1 is the reference').default(1),
+  profile: name.optional(),
   apiKey: secretSchema.optional(),
   caFile: z.string().optional(),
   /** The name its certificate is for, where the url holds an address. */
@@ -77,6 +79,9 @@ const pool = z
     weights: z.strictObject({ queue: z.number(), kv: z.number(), prefix: z.number(), adapter: z.number() }).partial().optional(),
     fallbackPolicy: name.default('least-request'),
     exploration: ratio(0.01),
+    hold: holdSchema,
+    enginePriority: z.boolean('allowed is true or false').default(false),
+    profile: name.optional(),
     requestUsage: z.boolean('allowed is true or false').optional(),
     instances: z.array(instanceSchema).default([]),
     instancesFile: z.string().optional(),
@@ -94,6 +99,12 @@ const pool = z
   .superRefine((value, context) => {
     if (value.instances.length === 0 && !value.instancesFile && !value.dns)
       context.addIssue({ code: 'custom', path: ['instances'], message: 'name at least one instance, or an instancesFile, or dns' })
+    if (value.enginePriority && !['auto', 'off'].includes(value.hold.order))
+      context.addIssue({
+        code: 'custom',
+        path: ['hold'],
+        message: 'the engine keeps the order (enginePriority): leave hold out, or set it to off',
+      })
     const names = value.instances.map((one) => one.name ?? one.url)
     names.forEach((one, i) => {
       if (names.indexOf(one) !== i)

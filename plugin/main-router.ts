@@ -9,12 +9,13 @@ import { listenProblem, type Running, runChild, type StartMessage } from './main
 import { configOf } from './main-config.ts'
 import { openEnvoy } from './main-envoy.ts'
 import { type LiveFleet, startFleet } from './main-fleet.ts'
+import { routerPool } from './main-pools.ts'
 import { VERSION } from './main-version.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import { createRunningLength } from './prediction/running-length.ts'
 import { createRng, type Rng } from './rng.ts'
 import { obeyIntent, startBeat } from './router-beat.ts'
-import { createRouter, type LiveRouter, type RouterPool, type TokenCounts } from './router-place.ts'
+import { createRouter, type LiveRouter, type TokenCounts } from './router-place.ts'
 import type { LiveTicket } from './router-ticket.ts'
 import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts'
 
@@ -62,6 +63,7 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
       ...(telemetry.metricsUrl ? { metrics: telemetry.metricsUrl } : {}),
     },
     async drain() {
+      router.shed()
       await Promise.all([proxy?.close(DRAIN_MS), picker?.close(DRAIN_MS)])
       stopBeat()
       losses.stop()
@@ -146,21 +148,6 @@ function openRouter({ config, live, log, telemetry, rng, count, tell }: Opening)
     textFeatures: config.log.textFeatures,
     retriesPerCall: config.retry.perCall,
   })
-}
-
-function routerPool(pool: Config['pools'][number]): RouterPool {
-  return {
-    name: pool.name,
-    models: pool.models,
-    aliases: pool.aliases,
-    adapters: pool.adapters,
-    policy: pool.policy,
-    weights: pool.weights,
-    fallbackPolicy: pool.fallbackPolicy,
-    explorationRatio: pool.exploration,
-    requestUsage: pool.requestUsage,
-    virtual: pool.engine === 'virtual',
-  }
 }
 
 /** One estimator per pool, made when its first call comes. */

@@ -14,6 +14,8 @@ export interface TicketParts {
   /** Every ticket whose attempt runs, so that hung calls can be found. */
   readonly open: Roster<LiveTicket>
   readonly settled: (ticket: LiveTicket, outcome: Outcome) => void
+  /** A first token came or an attempt moved on: something may be free on an instance of this pool. */
+  readonly moved: (pool: string) => void
   readonly count: (what: string) => void
 }
 
@@ -25,6 +27,7 @@ export interface TicketInput {
   readonly decisionRow: DecisionRow
   readonly promptTokens: number
   readonly arrivedMs: number
+  readonly enginePriority?: number
 }
 
 /** A placed call until it ends. Invariant: booked in exactly one ledger while an attempt runs, in none otherwise (I1, I2). */
@@ -60,11 +63,15 @@ export class LiveTicket implements Ticket, Seated {
   get instance(): LiveInstance {
     return this.#instance
   }
+  get enginePriority(): number | undefined {
+    return this.input.enginePriority
+  }
 
   firstToken(nowMs: number): void {
     if (!this.#dispatch || !Number.isNaN(this.#firstTokenMs)) return
     this.#firstTokenMs = nowMs
     this.#parts.fleet.firstToken(this.#instance, this.#dispatch, nowMs)
+    this.#parts.moved(this.pool.name)
   }
 
   progress(outputTokens: number, nowMs: number): void {
@@ -85,6 +92,7 @@ export class LiveTicket implements Ticket, Seated {
     this.#abort = undefined
     this.#book(true)
     this.#parts.count('retried')
+    this.#parts.moved(this.pool.name)
     return next
   }
 

@@ -47,6 +47,8 @@ export interface Ticket {
   readonly placement: Placement
   /** The instance of the current attempt. */
   readonly instance: InstanceView
+  /** To be sent as the request field `priority`, lower first, where the pool's engine schedules by priority. */
+  readonly enginePriority?: number | undefined
   /** The response's first token came. Moves the call from prefill to decode in the ledger. `nowMs` is the monotonic clock. */
   firstToken(nowMs: number): void
   /** Tokens produced so far in total; cheap, call it per chunk. Also tells that the instance is alive. */

@@ -110,7 +110,8 @@ export class Exchange implements AttemptOwner, Watched, PlaceOptions {
       return
     }
     const { request, call, fields, requestId } = this.#arrival
-    const prepared = prepareBody({ body: this.#body, fields, call, pool: ticket.pool, count: this.#door.count })
+    const { pool, enginePriority } = ticket
+    const prepared = prepareBody({ body: this.#body, fields, call, pool, enginePriority, count: this.#door.count })
     this.#body = prepared.body
     this.#stripUsage = prepared.stripUsage
     const trace = traceIn(request.headers)

@@ -12,7 +12,10 @@ envoyBinary()
 const fleet = await startVirtualFleet({ specs: defaultVirtualFleet, clock: systemClock })
 const folder = makeFolder()
 const instances = fleet.instances.map(({ name, url }) => ({ name, url, speed: name.startsWith('a100') ? 3.4 : 1 }))
-writeFileSync(join(folder, 'phasewise.yaml'), stringify({ pools: [{ name: VIRTUAL_MODEL, engine: 'virtual', instances }] }))
+writeFileSync(
+  join(folder, 'phasewise.yaml'),
+  stringify({ dataDir: join(folder, '.phasewise'), pools: [{ name: VIRTUAL_MODEL, engine: 'virtual', instances }] }),
+)
 
 const phasewise = runPhasewise(['start'], { cwd: folder })
 const [, address = ''] = await phasewise.printed(/picker +127\.0\.0\.1:(\d+)/)
