@@ -14,6 +14,7 @@ export const EMBEDDED_COUNT = defaultVirtualFleet.length
 export function embeddedConfig(urls: readonly string[]): ConfigParts['input'] {
   const instances = defaultVirtualFleet.map(({ name, profile }, i) => ({
     name,
+    profile,
     speed: SPEEDS[profile] ?? 1,
     url: urls[i] ?? 'http://127.0.0.1:1',
   }))

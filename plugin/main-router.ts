@@ -7,14 +7,16 @@ import { openLog } from './log/open.ts'
 import type { Log } from './log/rows.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
 import { configOf } from './main-config.ts'
+import { openEnvoy } from './main-envoy.ts'
 import { type LiveFleet, startFleet } from './main-fleet.ts'
 import { openPlacements } from './main-placements.ts'
+import { routerPool } from './main-pools.ts'
 import { VERSION } from './main-version.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import { createRunningLength } from './prediction/running-length.ts'
 import { createRng, type Rng } from './rng.ts'
 import { obeyIntent, startBeat } from './router-beat.ts'
-import { createRouter, type LiveRouter, type RouterPool, type TokenCounts } from './router-place.ts'
+import { createRouter, type LiveRouter, type TokenCounts } from './router-place.ts'
 import type { LiveTicket } from './router-ticket.ts'
 import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts'
 
@@ -54,15 +56,18 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
   const nextCallId = createIdSource(() => clock.nowUnixMs())
   const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId })
+  const picker = await openEnvoy({ config, live, router, telemetry, count: losses.count, warn, nextCallId })
   const placements = await openPlacements({ config, live, router, count: losses.count, nextCallId })
   return {
     facts: {
       ...(proxy ? { proxy: proxy.url } : {}),
+      ...(picker ? { picker: picker.address } : {}),
       ...(placements ? { placements: placements.address } : {}),
       ...(telemetry.metricsUrl ? { metrics: telemetry.metricsUrl } : {}),
     },
     async drain() {
-      await Promise.all([proxy?.close(DRAIN_MS), placements?.close(DRAIN_MS)])
+      router.shed()
+      await Promise.all([proxy?.close(DRAIN_MS), picker?.close(DRAIN_MS), placements?.close(DRAIN_MS)])
       stopBeat()
       losses.stop()
       await live.close(0)
@@ -146,21 +151,6 @@ function openRouter({ config, live, log, telemetry, rng, count, tell }: Opening)
     textFeatures: config.log.textFeatures,
     retriesPerCall: config.retry.perCall,
   })
-}
-
-function routerPool(pool: Config['pools'][number]): RouterPool {
-  return {
-    name: pool.name,
-    models: pool.models,
-    aliases: pool.aliases,
-    adapters: pool.adapters,
-    policy: pool.policy,
-    weights: pool.weights,
-    fallbackPolicy: pool.fallbackPolicy,
-    explorationRatio: pool.exploration,
-    requestUsage: pool.requestUsage,
-    virtual: pool.engine === 'virtual',
-  }
 }
 
 /** One estimator per pool, made when its first call comes. */

@@ -5,14 +5,17 @@ import type { AttemptRow, DecisionRow } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import type { Again, AttemptFailure, Expected, PoolFacts, Ticket } from './router.ts'
 import { type Decision, keyOf } from './router-decide.ts'
+import type { Roster, Seated } from './router-roster.ts'
 
 export interface TicketParts {
   readonly fleet: Fleet
   readonly nowMs: () => number
   readonly retriesPerCall: number
-  /** Every open ticket by its current dispatch, so that hung calls can be found. */
-  readonly open: Map<Dispatch, LiveTicket>
+  /** Every ticket whose attempt runs, so that hung calls can be found. */
+  readonly open: Roster<LiveTicket>
   readonly settled: (ticket: LiveTicket, outcome: Outcome) => void
+  /** A first token came or an attempt moved on: something may be free on an instance of this pool. */
+  readonly moved: (pool: string) => void
   readonly count: (what: string) => void
 }
 
@@ -24,11 +27,13 @@ export interface TicketInput {
   readonly decisionRow: DecisionRow
   readonly promptTokens: number
   readonly arrivedMs: number
+  readonly enginePriority?: number
   readonly unwatched: boolean
 }
 
 /** A placed call until it ends. Invariant: booked in exactly one ledger while an attempt runs, in none otherwise (I1, I2). */
-export class LiveTicket implements Ticket {
+export class LiveTicket implements Ticket, Seated {
+  seat = -1
   readonly #parts: TicketParts
   readonly input: TicketInput
   readonly attempts: AttemptRow[] = []
@@ -59,6 +64,9 @@ export class LiveTicket implements Ticket {
   get instance(): LiveInstance {
     return this.#instance
   }
+  get enginePriority(): number | undefined {
+    return this.input.enginePriority
+  }
   get expected(): Expected {
     return expectedOf(this.input.decisionRow)
   }
@@ -67,6 +75,7 @@ export class LiveTicket implements Ticket {
     if (!this.#dispatch || !Number.isNaN(this.#firstTokenMs)) return
     this.#firstTokenMs = nowMs
     this.#parts.fleet.firstToken(this.#instance, this.#dispatch, nowMs)
+    this.#parts.moved(this.pool.name)
   }
 
   progress(outputTokens: number, nowMs: number): void {
@@ -87,6 +96,7 @@ export class LiveTicket implements Ticket {
     this.#abort = undefined
     this.#book(true)
     this.#parts.count('retried')
+    this.#parts.moved(this.pool.name)
     return next
   }
 
@@ -95,7 +105,7 @@ export class LiveTicket implements Ticket {
     const { fleet, open, nowMs } = this.#parts
     const actual = this.#anywhere((one) => one.endpoint === endpoint)
     if (!actual || !this.#dispatch) return false
-    open.delete(this.#dispatch)
+    open.delete(this)
     fleet.settle(this.#instance, this.#dispatch, { kind: 'left' }, nowMs())
     this.#instance = actual
     this.#parts.count('served elsewhere')
@@ -105,6 +115,11 @@ export class LiveTicket implements Ticket {
 
   onStalled(abort: () => void): void {
     this.#abort = abort
+  }
+
+  /** The current attempt is one of these. */
+  isOn(dispatches: ReadonlySet<Dispatch>): boolean {
+    return this.#dispatch !== undefined && dispatches.has(this.#dispatch)
   }
 
   /** The instance is hung: what the gateway left for this case is done. */
@@ -136,7 +151,7 @@ export class LiveTicket implements Ticket {
       },
       this.#startedMs,
     )
-    this.#parts.open.set(this.#dispatch, this)
+    this.#parts.open.add(this)
   }
 
   #leave(ending: Ending, error: string | undefined, outcome?: Outcome): void {
@@ -144,7 +159,7 @@ export class LiveTicket implements Ticket {
     if (!dispatch) return
     const nowMs = this.#parts.nowMs()
     this.#dispatch = undefined
-    this.#parts.open.delete(dispatch)
+    this.#parts.open.delete(this)
     this.#parts.fleet.settle(this.#instance, dispatch, ending, nowMs)
     const timedOut = ending.kind === 'failed' && ending.failure === 'timed out'
     this.attempts.push({

@@ -68,6 +68,8 @@ export interface Ticket {
   readonly placement: Placement
   /** The instance of the current attempt. */
   readonly instance: InstanceView
+  /** To be sent as the request field `priority`, lower first, where the pool's engine schedules by priority. */
+  readonly enginePriority?: number | undefined
   readonly expected: Expected
   /** The response's first token came. Moves the call from prefill to decode in the ledger. `nowMs` is the monotonic clock. */
   firstToken(nowMs: number): void
