@@ -18,6 +18,7 @@ export interface Visit {
 export interface Answered {
   readonly status: number
   readonly value: unknown
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 export interface Route {
@@ -56,6 +57,12 @@ export function createRoutes(parts: RouteParts): readonly Route[] {
 
 const ok = (value: unknown): Answered => ({ status: 200, value })
 
+/** For gateways that read headers but no JSON, such as nginx: the instance's address and the placement's id stand there too. */
+function placedAnswer(value: schemas.Placed | schemas.Held): Answered {
+  const id = value.placementId === null ? {} : { 'x-phasewise-placement': value.placementId }
+  return { status: 200, value, headers: value.held ? id : { ...id, 'x-phasewise-instance': value.instance.url } }
+}
+
 function placementRoutes(desk: Desk): readonly Route[] {
   const idOf = (visit: Visit): CallName => ({ id: visit.params.placementId ?? '' })
   const placed = { schema: schemas.placeAnswer, says: 'The placement, or that the call is held.' }
@@ -69,7 +76,7 @@ function placementRoutes(desk: Desk): readonly Route[] {
       takes: schemas.placeRequest,
       gives: { 200: placed },
       problems: [404, 409, 429, 503],
-      handle: async ({ body, bytes, keyName }) => ok(await desk.place({ request: body as schemas.PlaceRequest, bytes, keyName })),
+      handle: async ({ body, bytes, keyName }) => placedAnswer(await desk.place({ request: body as schemas.PlaceRequest, bytes, keyName })),
     },
     {
       method: 'GET',
@@ -79,7 +86,7 @@ function placementRoutes(desk: Desk): readonly Route[] {
       scope: 'place',
       gives: { 200: placed },
       problems: [404, 409, 429, 503],
-      handle: ({ params }) => ok(desk.state(params.placementId ?? '')),
+      handle: ({ params }) => placedAnswer(desk.state(params.placementId ?? '')),
     },
     {
       method: 'DELETE',

@@ -10,7 +10,7 @@ import { createDirectory, type KnownInstance } from './directory.ts'
 import { type ApiKey, createAdmit } from './keys.ts'
 import { describeApi } from './openapi.ts'
 import { invalid, invalidField, Problem } from './problems.ts'
-import { createRoutes, type Route, type RouteParts } from './routes.ts'
+import { type Answered, createRoutes, type Route, type RouteParts } from './routes.ts'
 import { createSwitchboard, type Switchboard } from './switchboard.ts'
 
 /** All that the placement API is made of. */
@@ -134,12 +134,12 @@ function receive(door: Door, request: IncomingMessage, response: ServerResponse)
   // A caller may go away at any byte; what was placed for it is settled or closed like any other placement.
   response.on('error', noteLost)
   serve(door, request).then(
-    ({ status, value }) => send(response, { status, type: 'application/json', body: encode(value) }),
+    ({ status, value, headers = {} }) => send(response, { status, type: 'application/json', body: encode(value), headers }),
     (error: unknown) => sendProblem(door, { request, response, error }),
   )
 }
 
-async function serve(door: Door, request: IncomingMessage): Promise<{ readonly status: number; readonly value: unknown }> {
+async function serve(door: Door, request: IncomingMessage): Promise<Answered> {
   if (request.method === 'GET' && (request.url === '/openapi.json' || request.url === '/openapi.json?'))
     return { status: 200, value: door.document }
   const { route, params } = door.switchboard(request.method ?? '', request.url ?? '/')
