@@ -66,7 +66,6 @@ export async function startLitellm(start: LitellmStart): Promise<LitellmProxy> {
     // No look-ups of price tables and tokenisers: there may be no internet, and a time-out blocks the whole proxy.
     env: { ...process.env, LITELLM_LOCAL_MODEL_COST_MAP: 'True', LITELLM_TELEMETRY: 'False', HF_HUB_OFFLINE: '1', ...start.env },
     stdio: ['ignore', 'pipe', 'pipe'],
-    detached: true,
   })
   let text = ''
   const hear = (chunk: Buffer): void => {
@@ -88,9 +87,8 @@ export async function startLitellm(start: LitellmStart): Promise<LitellmProxy> {
     async end() {
       running.delete(proxy)
       if (isGone) return
-      const signal = (name: NodeJS.Signals): boolean => process.kill(-(child.pid ?? 0), name)
-      signal('SIGTERM')
-      const hard = setTimeout(() => signal('SIGKILL'), 8_000)
+      child.kill('SIGTERM')
+      const hard = setTimeout(() => child.kill('SIGKILL'), 8_000)
       await gone
       clearTimeout(hard)
     },
