@@ -5,9 +5,9 @@ import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 
-const lock = createHash('sha256').update(readFileSync('package-lock.json')).digest('hex')
+const lockHash = () => createHash('sha256').update(readFileSync('package-lock.json')).digest('hex')
 const stamp = 'node_modules/.phasewise-lock'
-if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== lock) {
+if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== lockHash()) {
   console.log('phasewise: installing dependencies (once)')
   const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm'
   // onnxruntime-node ships its CPU library; its install script would fetch CUDA files. npm 11 obeys `allowScripts`, older ones this.
@@ -17,5 +17,6 @@ if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== lock) {
     console.error('phasewise: `npm install` failed; its message is above. Remedy: check the registry or proxy, then run the command again.')
     process.exit(done.status ?? 1)
   }
-  writeFileSync(stamp, lock)
+  // After the install, which may have rewritten the lock file.
+  writeFileSync(stamp, lockHash())
 }

@@ -56,7 +56,7 @@ CREATE TABLE call (
   censored INTEGER NOT NULL,
   finish_reason TEXT,
   text_features BLOB
-) STRICT;
+, prefix_blocks BLOB) STRICT;
 
 CREATE INDEX call_by_application ON call (application, call_id);
 

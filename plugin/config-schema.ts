@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { holdSchema } from './config-hold.ts'
 
 /** What phasewise.yaml may say: shapes, defaults, and the sentence that each mistake is answered with. */
 export interface Listen {
@@ -52,8 +53,11 @@ export const instanceSchema = z.strictObject({
   url,
   weight: z.number('allowed is a number above 0').positive('allowed is above 0; to send nothing there, drain it').default(1),
   speed: z.number('allowed is a number above 0').positive('allowed is above 0; 1 is the reference').default(1),
+  profile: name.optional(),
   apiKey: secretSchema.optional(),
   caFile: z.string().optional(),
+  /** The name its certificate is for, where the url holds an address. */
+  serverName: z.string().optional(),
 })
 
 /** What a file of instances (`instancesFile`) holds: a list of these. */
@@ -75,6 +79,9 @@ const pool = z
     weights: z.strictObject({ queue: z.number(), kv: z.number(), prefix: z.number(), adapter: z.number() }).partial().optional(),
     fallbackPolicy: name.default('least-request'),
     exploration: ratio(0.01),
+    hold: holdSchema,
+    enginePriority: z.boolean('allowed is true or false').default(false),
+    profile: name.optional(),
     requestUsage: z.boolean('allowed is true or false').optional(),
     instances: z.array(instanceSchema).default([]),
     instancesFile: z.string().optional(),
@@ -92,12 +99,41 @@ const pool = z
   .superRefine((value, context) => {
     if (value.instances.length === 0 && !value.instancesFile && !value.dns)
       context.addIssue({ code: 'custom', path: ['instances'], message: 'name at least one instance, or an instancesFile, or dns' })
+    if (value.enginePriority && !['auto', 'off'].includes(value.hold.order))
+      context.addIssue({
+        code: 'custom',
+        path: ['hold'],
+        message: 'the engine keeps the order (enginePriority): leave hold out, or set it to off',
+      })
     const names = value.instances.map((one) => one.name ?? one.url)
     names.forEach((one, i) => {
       if (names.indexOf(one) !== i)
         context.addIssue({ code: 'custom', path: ['instances', i], message: `"${one}" stands here twice; give each its own name` })
     })
   })
+
+/** The placement API. Without keys nobody may ask, unless callers on this machine are let in without one. */
+export const placementsSchema = z.strictObject({
+  listen: listen('127.0.0.1:8403'),
+  socket: z.string().min(1, 'allowed is a path').optional(),
+  tls: z.strictObject({ certFile: z.string().min(1), keyFile: z.string().min(1) }).optional(),
+  keys: z
+    .array(
+      z.strictObject({
+        name,
+        scopes: z
+          .array(z.enum(['place', 'read', 'control'], 'allowed are place, read and control'))
+          .min(1)
+          .default(['place', 'read']),
+        key: secretSchema,
+      }),
+    )
+    .default([]),
+  loopbackWithoutKey: z.boolean('allowed is true or false').default(false),
+  bodyLimitMiB: z.number().positive().max(1024).default(32),
+  // Chosen: beyond the longest answers of today's models; a ledger must not carry a call for ever that nobody reports.
+  settleLimitMs: ms(1_800_000, 1_000),
+})
 
 /** phasewise.yaml as a whole. */
 export const fileSchema = z.strictObject({
@@ -112,8 +148,20 @@ export const fileSchema = z.strictObject({
           debugHeaders: z.boolean().default(false),
         })
         .prefault({}),
-      placements: z.strictObject({ listen: listen('127.0.0.1:8403') }).prefault({}),
-      envoy: z.strictObject({ listen: listen('127.0.0.1:8404') }).prefault({}),
+      placements: placementsSchema.prefault({}),
+      envoy: z
+        .strictObject({
+          listen: listen('127.0.0.1:8404'),
+          // Plain text without it; with caFile the gateway must show a certificate (mutual TLS).
+          tls: z.strictObject({ certFile: z.string().min(1), keyFile: z.string().min(1), caFile: z.string().min(1).optional() }).optional(),
+          bodyLimitMiB: z.number().positive().max(1024).default(32),
+          holdLimitMs: ms(30_000, 10),
+          // For gateways that walk a list of endpoints; Envoy's ORIGINAL_DST cluster takes one alone.
+          fallbacks: z.number().int().min(0).max(10).default(0),
+          scores: z.boolean('allowed is true or false').default(false),
+          debugHeaders: z.boolean('allowed is true or false').default(false),
+        })
+        .prefault({}),
     })
     .prefault({}),
   admin: z.strictObject({ listen: listen('127.0.0.1:8401') }).prefault({}),

@@ -2,7 +2,9 @@ import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parse, YAMLParseError } from 'yaml'
 import type { z } from 'zod'
+import { type PlacementsConfig, resolvePlacements } from './config-placements.ts'
 import { fileSchema, instanceListSchema, isLoopback, type secretSchema } from './config-schema.ts'
+import { createSecretReader, missingSecrets, type SecretReader } from './config-secrets.ts'
 
 export { isLoopback, type Listen } from './config-schema.ts'
 
@@ -40,9 +42,13 @@ export interface InstanceConfig {
   readonly url: string
   readonly weight: number
   readonly speed: number
+  /** Name of its profile; the pool's where absent. */
+  readonly profile?: string
   /** The resolved secret; never printed. */
   readonly apiKey?: string
   readonly caFile?: string
+  /** The name its certificate is for, where the url holds an address. */
+  readonly serverName?: string
 }
 
 /** A DNS name whose every address is an instance. */
@@ -64,7 +70,8 @@ export type Config = Omit<Parsed, 'pools' | 'gateways'> & {
   /** Where it came from: the file's path, or 'embedded default'. */
   readonly source: string
   readonly pools: readonly PoolConfig[]
-  readonly gateways: Omit<Parsed['gateways'], 'openai'> & {
+  readonly gateways: Omit<Parsed['gateways'], 'openai' | 'placements'> & {
+    readonly placements: PlacementsConfig
     readonly openai: Omit<Parsed['gateways']['openai'], 'callerKeys'> & {
       readonly callerKeys: readonly { readonly application: string; readonly key: string }[]
     }
@@ -79,6 +86,8 @@ export interface ConfigParts {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Names a pool may use as policy. */
   readonly policyNames: readonly string[]
+  /** Names that a pool or an instance may use as profile; any where absent. */
+  readonly profileNames?: readonly string[]
 }
 
 /** Reads a file or a ready object into a frozen Config. Throws ConfigError with every problem. */
@@ -87,7 +96,7 @@ export function parseConfig(parts: ConfigParts): Config {
   const raw = 'text' in parts.input ? parseYaml(path, parts.input.text) : parts.input.value
   const result = fileSchema.safeParse(raw ?? {})
   const problems: Problem[] = result.success ? [] : result.error.issues.flatMap((issue) => problemsOf(issue, raw))
-  problems.push(...policyProblems(raw, parts.policyNames))
+  problems.push(...nameProblems(raw, parts))
   if (!result.success) throw new ConfigError(path, [...problems, ...missingSecrets(raw, parts.env)])
   const secrets = createSecretReader({ base: dirname(path), env: parts.env, problems })
   const config = resolveConfig({ parsed: result.data, parts, secrets, problems })
@@ -105,29 +114,22 @@ export function readConfigFile(path: string): string | undefined {
   }
 }
 
-/** Policies that do not exist; looked for in the raw text, so that they are told even where the form is wrong elsewhere. */
-function policyProblems(raw: unknown, policyNames: readonly string[]): Problem[] {
+/** Policies and profiles that do not exist; looked for in the raw text, so that they are told even where the form is wrong elsewhere. */
+function nameProblems(raw: unknown, { policyNames, profileNames }: ConfigParts): Problem[] {
   const pools = (raw as { pools?: unknown } | undefined)?.pools
   if (!Array.isArray(pools)) return []
-  return pools.flatMap((pool: Record<string, unknown> | null, i) =>
-    ['policy', 'fallbackPolicy'].flatMap((key) => {
-      const name = pool?.[key]
-      if (typeof name !== 'string' || policyNames.includes(name)) return []
-      return [{ key: `pools.${i}.${key}`, got: JSON.stringify(name), remedy: `allowed are ${policyNames.join(', ')}` }]
-    }),
-  )
-}
-
-/** `{env: NAME}` anywhere in the raw text whose variable is not set; told beside mistakes of form, which hide the usual look-up. */
-function missingSecrets(raw: unknown, env: ConfigParts['env'], key = ''): Problem[] {
-  if (typeof raw !== 'object' || raw === null) return []
-  return Object.entries(raw).flatMap(([step, value]) => {
-    const at = key ? `${key}.${step}` : step
-    const name = (value as { env?: unknown } | null)?.env
-    if (/^(apiKey|key)$/.test(step) && typeof name === 'string' && !env[name])
-      return [{ key: `${at}.env`, got: JSON.stringify(name), remedy: `set the environment variable ${name}` }]
-    return missingSecrets(value, env, at)
-  })
+  const check = (holder: unknown, at: string, key: string, allowed: readonly string[] | undefined): Problem[] => {
+    const name = (holder as Record<string, unknown> | null | undefined)?.[key]
+    if (typeof name !== 'string' || !allowed || allowed.includes(name)) return []
+    return [{ key: `${at}.${key}`, got: JSON.stringify(name), remedy: `allowed are ${allowed.join(', ')}` }]
+  }
+  return pools.flatMap((pool: Record<string, unknown> | null, i) => [
+    ...['policy', 'fallbackPolicy'].flatMap((key) => check(pool, `pools.${i}`, key, policyNames)),
+    ...[
+      [pool, `pools.${i}`] as const,
+      ...(Array.isArray(pool?.instances) ? pool.instances : []).map((one, j) => [one, `pools.${i}.instances.${j}`] as const),
+    ].flatMap(([holder, at]) => check(holder, at, 'profile', profileNames)),
+  ])
 }
 
 /** The process's environment, for `parseConfig`; nothing else reads it. */
@@ -161,6 +163,7 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
       got: 'none',
       remedy: `${openai.listen.host} can be reached from outside: add a key per application, or listen on 127.0.0.1`,
     })
+  const placements = resolvePlacements({ placements: parsed.gateways.placements, path: parts.input.path, secrets, problems })
   const pools = parsed.pools.map((one, i) => resolvePool({ one, i, parts, secrets }))
   for (const [i, one] of pools.entries())
     for (const model of [...one.models, ...Object.keys(one.aliases)])
@@ -174,10 +177,24 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
     ...parsed,
     source: parts.input.path,
     dataDir: resolve(parsed.dataDir),
-    gateways: { ...parsed.gateways, openai: { ...openai, callerKeys } },
+    gateways: {
+      ...parsed.gateways,
+      openai: { ...openai, callerKeys },
+      placements,
+      envoy: resolveEnvoy(parsed.gateways.envoy, parts.input.path),
+    },
     pools,
     otlp: Object.keys(parts.env).some((key) => /^OTEL_EXPORTER_OTLP_(\w+_)?ENDPOINT$/.test(key)),
   }
+}
+
+/** Certificates are named relative to the file. */
+function resolveEnvoy(envoy: Parsed['gateways']['envoy'], path: string): Parsed['gateways']['envoy'] {
+  const { tls } = envoy
+  if (!tls) return envoy
+  const at = (file: string): string => resolve(dirname(path), file)
+  const { certFile, keyFile, caFile } = tls
+  return { ...envoy, tls: { certFile: at(certFile), keyFile: at(keyFile), ...(caFile === undefined ? {} : { caFile: at(caFile) }) } }
 }
 
 function resolvePool(given: { one: ParsedPool; i: number; parts: ConfigParts; secrets: SecretReader }): PoolConfig {
@@ -216,8 +233,9 @@ function withSecret(
 
 function resolveInstances(list: z.infer<typeof instanceListSchema>, key: string, secrets: SecretReader): InstanceConfig[] {
   return list.map((each, j) => {
-    const { name, url, weight, speed } = each
-    return { name: name ?? new URL(url).host, url, weight, speed, ...withSecret(each, `${key}.${j}`, secrets) }
+    const { name, url, weight, speed, profile, serverName } = each
+    const known = { ...(profile && { profile }), ...(serverName && { serverName }), ...withSecret(each, `${key}.${j}`, secrets) }
+    return { name: name ?? new URL(url).host, url, weight, speed, ...known }
   })
 }
 
@@ -238,30 +256,6 @@ export function parseInstancesFile(parts: {
   const list = resolveInstances(result.data, 'instances', createSecretReader({ base: dirname(parts.path), env: parts.env, problems }))
   if (problems.length > 0) throw new ConfigError(parts.path, problems)
   return list
-}
-
-type SecretReader = (given: z.infer<typeof secretSchema> | undefined, key: string) => string | undefined
-
-function createSecretReader(parts: { base: string; env: ConfigParts['env']; problems: Problem[] }): SecretReader {
-  return (given, key) => {
-    if (!given) return undefined
-    if ('env' in given) {
-      const value = parts.env[given.env]
-      if (!value)
-        parts.problems.push({ key: `${key}.env`, got: JSON.stringify(given.env), remedy: `set the environment variable ${given.env}` })
-      return value
-    }
-    try {
-      return readFileSync(resolve(parts.base, given.file), 'utf8').trim()
-    } catch (cause) {
-      parts.problems.push({
-        key: `${key}.file`,
-        got: JSON.stringify(given.file),
-        remedy: `make the file readable (${(cause as Error).message})`,
-      })
-      return undefined
-    }
-  }
 }
 
 function problemsOf(issue: z.core.$ZodIssue, raw: unknown): Problem[] {

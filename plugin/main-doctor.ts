@@ -9,6 +9,7 @@ import { DirectoryHeld, lockDirectory } from './log/lock.ts'
 import { databasePath, migrateDataDirectory } from './log/migrate.ts'
 import { openReader } from './log/read/reader.ts'
 import { configOf, readInput } from './main-config.ts'
+import { examineEnvoyDoor } from './main-doctor-envoy.ts'
 import { embeddedConfig } from './main-embedded.ts'
 
 /** One thing looked at. 'fail' would not work; 'warn' works worse than it could. */
@@ -26,8 +27,8 @@ const ASK_MS = 3_000
 const FREE_BYTES_LEAST = 1024 ** 3
 
 /** `phasewise doctor`: prints every finding; 1 when one of them is a failure, else 0. */
-export async function runDoctor(options: { readonly config: string; readonly json?: true }): Promise<number> {
-  const findings = await examine(options.config)
+export async function runDoctor(options: { readonly config: string; readonly json?: true; readonly envoy?: string }): Promise<number> {
+  const findings = await examine(options.config, options.envoy)
   if (options.json) console.log(JSON.stringify({ findings }, null, 2))
   else
     for (const one of findings)
@@ -39,12 +40,16 @@ export async function runDoctor(options: { readonly config: string; readonly jso
 }
 
 /** Everything doctor looks at, in the order of the loop. */
-export async function examine(path: string): Promise<Finding[]> {
+export async function examine(path: string, envoy?: string): Promise<Finding[]> {
   const { config, findings } = examineFile(path)
   if (!config) return findings
   const { held, findings: database } = examineDatabase(config)
-  const [ports, instances] = await Promise.all([examinePorts(config, held), examineInstances(config)])
-  return [...findings, ...ports, ...database, ...instances]
+  const [ports, instances, door] = await Promise.all([
+    examinePorts(config, held),
+    examineInstances(config),
+    examineEnvoyDoor(config, envoy),
+  ])
+  return [...findings, ...ports, ...database, ...instances, ...door]
 }
 
 function examineFile(path: string): { readonly config?: Config; readonly findings: Finding[] } {
@@ -66,6 +71,8 @@ function examineFile(path: string): { readonly config?: Config; readonly finding
 async function examinePorts(config: Config, held: boolean): Promise<Finding[]> {
   const asked: readonly (readonly [string, Listen | undefined])[] = [
     ['gateways.openai.listen', config.gateways.openai.listen],
+    ['gateways.envoy.listen', config.gateways.envoy.listen],
+    ['gateways.placements.listen', config.gateways.placements.listen],
     ['admin.listen', config.admin.listen],
     ['telemetry.metrics', config.telemetry.metrics],
   ]

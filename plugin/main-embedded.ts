@@ -14,11 +14,15 @@ export const EMBEDDED_COUNT = defaultVirtualFleet.length
 export function embeddedConfig(urls: readonly string[]): ConfigParts['input'] {
   const instances = defaultVirtualFleet.map(({ name, profile }, i) => ({
     name,
+    profile,
     speed: SPEEDS[profile] ?? 1,
     url: urls[i] ?? 'http://127.0.0.1:1',
   }))
   return {
     path: 'embedded default',
-    value: { gateways: { openai: { debugHeaders: true } }, pools: [{ name: VIRTUAL_MODEL, engine: 'virtual', instances }] },
+    value: {
+      gateways: { openai: { debugHeaders: true }, placements: { loopbackWithoutKey: true } },
+      pools: [{ name: VIRTUAL_MODEL, engine: 'virtual', instances }],
+    },
   }
 }

@@ -1,3 +1,4 @@
+import { createIdSource } from './call/id.ts'
 import { TokenEstimator } from './call/tokens.ts'
 import { systemClock } from './clock.ts'
 import { type Config, environment } from './config.ts'
@@ -6,13 +7,16 @@ import { openLog } from './log/open.ts'
 import type { Log } from './log/rows.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
 import { configOf } from './main-config.ts'
+import { openEnvoy } from './main-envoy.ts'
 import { type LiveFleet, startFleet } from './main-fleet.ts'
+import { openPlacements } from './main-placements.ts'
+import { routerPool } from './main-pools.ts'
 import { VERSION } from './main-version.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import { createRunningLength } from './prediction/running-length.ts'
 import { createRng, type Rng } from './rng.ts'
 import { obeyIntent, startBeat } from './router-beat.ts'
-import { createRouter, type LiveRouter, type RouterPool, type TokenCounts } from './router-place.ts'
+import { createRouter, type LiveRouter, type TokenCounts } from './router-place.ts'
 import type { LiveTicket } from './router-ticket.ts'
 import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts'
 
@@ -50,11 +54,20 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   log.onIntent(async (intent) => obeyIntent(live.fleet, intent))
   const facts = { pid: process.pid, version: VERSION, pools: config.pools.map(({ name, policy, models }) => ({ name, policy, models })) }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
-  const proxy = await openProxy({ config, live, router, telemetry, count: losses.count })
+  const nextCallId = createIdSource(() => clock.nowUnixMs())
+  const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId })
+  const picker = await openEnvoy({ config, live, router, telemetry, count: losses.count, warn, nextCallId })
+  const placements = await openPlacements({ config, live, router, count: losses.count, nextCallId })
   return {
-    facts: { ...(proxy ? { proxy: proxy.url } : {}), ...(telemetry.metricsUrl ? { metrics: telemetry.metricsUrl } : {}) },
+    facts: {
+      ...(proxy ? { proxy: proxy.url } : {}),
+      ...(picker ? { picker: picker.address } : {}),
+      ...(placements ? { placements: placements.address } : {}),
+      ...(telemetry.metricsUrl ? { metrics: telemetry.metricsUrl } : {}),
+    },
     async drain() {
-      await proxy?.close(DRAIN_MS)
+      router.shed()
+      await Promise.all([proxy?.close(DRAIN_MS), picker?.close(DRAIN_MS), placements?.close(DRAIN_MS)])
       stopBeat()
       losses.stop()
       await live.close(0)
@@ -140,21 +153,6 @@ function openRouter({ config, live, log, telemetry, rng, count, tell }: Opening)
   })
 }
 
-function routerPool(pool: Config['pools'][number]): RouterPool {
-  return {
-    name: pool.name,
-    models: pool.models,
-    aliases: pool.aliases,
-    adapters: pool.adapters,
-    policy: pool.policy,
-    weights: pool.weights,
-    fallbackPolicy: pool.fallbackPolicy,
-    explorationRatio: pool.exploration,
-    requestUsage: pool.requestUsage,
-    virtual: pool.engine === 'virtual',
-  }
-}
-
 /** One estimator per pool, made when its first call comes. */
 function createTokenCounts(): TokenCounts {
   const pools = new Map<string, TokenEstimator>()
@@ -182,8 +180,9 @@ async function openProxy(parts: {
   readonly router: LiveRouter
   readonly telemetry: Telemetry
   readonly count: (what: string) => void
+  readonly nextCallId: () => number
 }): Promise<{ readonly url: string; close(drainMs: number): Promise<void> } | undefined> {
-  const { config, live, router, telemetry, count } = parts
+  const { config, live, router, telemetry, count, nextCallId } = parts
   const { listen, bodyLimitMiB, callerKeys, debugHeaders } = config.gateways.openai
   if (!listen) return undefined
   try {
@@ -199,6 +198,7 @@ async function openProxy(parts: {
       clock: systemClock,
       telemetry,
       count,
+      nextCallId,
       providerOf: (pool) => config.pools.find((one) => one.name === pool)?.engine ?? 'other',
       anyInstance: (model) => {
         const { count: eligible, instances } = live.fleet.candidates(router.poolFor(model)?.name ?? '')

@@ -95,6 +95,8 @@ function printWelcome(parts: {
       ? `  admin    ${admin.url}${admin.signIn ?? ''}${admin.signIn ? '   (opens once: it lets you set the password)' : ''}`
       : '  admin    off',
     router.proxy ? `  proxy    ${router.proxy}/v1   (health: ${router.proxy}/health)` : '  proxy    off',
+    router.picker ? `  picker   ${router.picker}   (Envoy's ext_proc: npm run demo:envoy)` : '',
+    router.placements ? `  placing  ${router.placements}   (for LiteLLM: npm run phasewise -- attach litellm)` : '',
     router.metrics ? `  metrics  ${router.metrics}` : '  metrics  off',
     `  data     ${settings.dataDir}`,
     router.proxy

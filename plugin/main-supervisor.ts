@@ -83,7 +83,8 @@ export function createSupervisor(parts: SupervisorParts): Supervisor {
       )
       child.restart = setTimeout(() => launch(child, message, onReady, onGivingUp), delayMs)
     })
-    own.send(message() satisfies ParentMessage)
+    own.on('error', (error) => parts.print(`phasewise: ${child.role}: ${error.message}`))
+    own.send(message() satisfies ParentMessage, noteUnsent)
   }
 
   return {
@@ -104,10 +105,15 @@ export function createSupervisor(parts: SupervisorParts): Supervisor {
   }
 }
 
+function noteUnsent(): void {
+  // A child that ended before it could be told is seen by its 'exit'.
+}
+
 async function leave(child: ChildProcess | undefined, patienceMs: number): Promise<void> {
   if (!child || child.exitCode !== null || child.signalCode !== null) return
   const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  if (child.connected) child.send({ type: 'drain' } satisfies ParentMessage)
+  // It may be ending by itself in this very moment: then the word does not reach it, and is not needed.
+  if (child.connected) child.send({ type: 'drain' } satisfies ParentMessage, (error) => error && child.kill('SIGTERM'))
   else child.kill('SIGTERM')
   const hard = setTimeout(() => child.kill('SIGKILL'), Math.max(200, patienceMs))
   await gone

@@ -33,23 +33,57 @@ program
   .command('doctor')
   .description('check configuration, ports, instances, metrics and database; exit code 1 when something would not work')
   .option('-c, --config <file>', 'configuration', 'phasewise.yaml')
+  .option('--envoy <file or address>', "also check the Envoy in front: its configuration file, or its admin page's address")
   .option('--json', 'for machines')
-  .action(async (options: { config: string; json?: true }) => {
+  .action(async (options: { config: string; json?: true; envoy?: string }) => {
     const { runDoctor } = await import('./main-doctor.ts')
     process.exitCode = await runDoctor(options)
   })
 
 program
+  .command('attach <gateway>')
+  .description('print the lines that make a gateway ask this Phasewise: litellm')
+  .option('-c, --config <file>', 'configuration', 'phasewise.yaml')
+  .action(async (gateway: string, options: { config: string }) => {
+    const { runAttach } = await import('./main-attach.ts')
+    process.exitCode = await runAttach(gateway, options)
+  })
+
+program
+  .command('detach <gateway>')
+  .description('print the lines that undo `attach`')
+  .action(async (gateway: string) => {
+    const { runDetach } = await import('./main-attach.ts')
+    process.exitCode = runDetach(gateway)
+  })
+
+program
   .command('replay')
-  .description("send a trace's calls to a URL at the trace's own times, and print what they met")
-  .requiredOption('--trace <file>', 'Azure CSV, Mooncake JSONL or our own JSONL')
-  .requiredOption('--url <url>', 'an OpenAI-compatible base address, e.g. http://127.0.0.1:8400/v1')
+  .description(
+    "send a trace's calls to a URL at the trace's own times; or, with --twin, tell what stored calls would have cost under other policies",
+  )
+  .option('--trace <file>', 'Azure CSV, Mooncake JSONL or our own JSONL')
+  .option('--url <url>', 'an OpenAI-compatible base address, e.g. http://127.0.0.1:8400/v1')
   .option('--speed <factor>', "times the trace's own pace", number(0.001), 1)
   .option('--calls <n>', 'at most this many calls', number(1))
   .option('--seconds <s>', 'only calls of the first seconds of the trace', number(0.001))
   .option('--model <name>', 'model to ask for; the first of /v1/models by default')
+  .option('--twin', 'play stored calls in the twin; sends nothing')
+  .option('--db <file>', 'twin: the log, log.sqlite in the data directory')
+  .option('--from <time>', "twin: calls from here on, ISO 8601 or Unix ms; the log's first by default")
+  .option('--to <time>', "twin: calls before; the log's last by default")
+  .option('--policies <list>', 'twin: policies, comma separated; "least-kv + kv-time" holds')
+  .option('--profile <name...>', 'twin: shipped profile of all instances, or INSTANCE=PROFILE; found by trial by default')
   .option('--json', 'for machines')
-  .action(async (options) => {
+  .action(async (options, command: Command) => {
+    const lacking = (options.twin ? ['db'] : ['trace', 'url']).filter((name) => options[name] === undefined)
+    if (lacking.length > 0)
+      command.error(`error: replay${options.twin ? ' --twin' : ''} needs ${lacking.map((name) => `--${name}`).join(' and ')}`)
+    if (options.twin) {
+      const { runTwinReplay } = await import('./main-replay-twin.ts')
+      process.exitCode = runTwinReplay(options)
+      return
+    }
     const { runReplay } = await import('./main-replay.ts')
     process.exitCode = await runReplay(options)
   })

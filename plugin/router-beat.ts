@@ -18,7 +18,7 @@ export interface BeatParts {
   }
 }
 
-/** Health and slow start move at this pace; a tenth of the shortest ejection. */
+/** Health, slow start and held calls' deadlines move at this pace; a tenth of the shortest ejection. */
 const TICK_MS = 100
 /** Fleet and Overview are at most this old, plus the log's 100 ms. */
 const SHOW_MS = 1_000
@@ -27,7 +27,10 @@ const SHOW_MS = 1_000
 export function startBeat(parts: BeatParts): () => void {
   const { fleet, router, clock } = parts
   const startedUnixMs = clock.nowUnixMs()
-  const tick = setInterval(() => fleet.tick(clock.nowMs()), TICK_MS)
+  const tick = setInterval(() => {
+    fleet.tick(clock.nowMs())
+    router.tick(clock.nowMs())
+  }, TICK_MS)
   const show = (): void => {
     router.abortStalled(clock.nowMs())
     append(parts, startedUnixMs)
@@ -44,17 +47,25 @@ export function startBeat(parts: BeatParts): () => void {
 function append({ fleet, router, log, clock, facts }: BeatParts, startedUnixMs: number): void {
   const rows = fleet.rows(clock.nowMs())
   const seenUnixMs = clock.nowUnixMs()
+  const holds = new Map(router.holds().map((hold) => [hold.pool, hold]))
+  const pools = facts.pools.map((pool) => {
+    const hold = holds.get(pool.name)
+    if (!hold) return pool
+    const { order, held, offReason } = hold
+    return { ...pool, hold: { order, held, ...(offReason === undefined ? {} : { offReason }) } }
+  })
   log.append({
     kind: 'now',
     seenUnixMs,
-    router: { pid: facts.pid, startedUnixMs, ready: router.ready(), version: facts.version, pools: facts.pools },
+    router: { pid: facts.pid, startedUnixMs, ready: router.ready(), version: facts.version, pools },
     fleet: rows,
   })
   for (const { instance, waiting, running, kvUsageRatio, inFlight, foreignInFlight, state } of rows)
     log.append({ kind: 'scrape', instance, takenUnixMs: seenUnixMs, waiting, running, kvUsageRatio, inFlight, foreignInFlight, state })
 }
 
-function* readings({ fleet, log, clock }: BeatParts): Iterable<Reading> {
+function* readings({ fleet, router, log, clock }: BeatParts): Iterable<Reading> {
+  for (const { pool, held } of router.holds()) yield { name: 'held', value: held, pool }
   for (const { instance, inFlight } of fleet.rows(clock.nowMs()))
     yield { name: 'inFlight', value: inFlight, pool: instance.pool, instance: instance.name }
   const { queuedRows, droppedRows, writtenRows } = log.stats()

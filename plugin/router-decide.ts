@@ -2,22 +2,14 @@ import type { Call } from './call/call.ts'
 import type { Fleet, LiveInstance } from './fleet/fleet.ts'
 import type { CandidatesRow, InstanceKey } from './log/rows.ts'
 import { type CallFacts, createWorkbench } from './placement/candidates.ts'
-import { type Draw, drawExploring } from './placement/draw.ts'
+import { chooseEligible, createChoose, type PoolPolicies } from './placement/choose.ts'
 import { CALL_COLUMNS, CANDIDATE_COLUMNS, FEATURE_HASH } from './placement/features.ts'
-import type { Candidates, Distribution, Placement, Policy } from './placement/policy.ts'
-import { createRandom } from './placement/random.ts'
+import type { Candidates, Distribution, Placement } from './placement/policy.ts'
 import { rankOthers, sampleLogged } from './placement/ranking.ts'
 import type { Rng } from './rng.ts'
 
-/** What decides for one pool. */
-export interface PoolPolicies {
-  readonly policy: Policy
-  readonly fallbackPolicy: Policy
-  readonly explorationRatio: number
-}
-
 export interface DecideParts {
-  readonly fleet: Pick<Fleet, 'candidates' | 'matchPrefix' | 'slotBound'>
+  readonly fleet: Pick<Fleet, 'candidates' | 'instances' | 'matchPrefix' | 'slotBound'>
   readonly rng: Rng
   /** Ordered fallbacks kept with a placement. */
   readonly fallbacksMax: number
@@ -40,6 +32,10 @@ export interface DecideInput {
   readonly facts: CallFacts
   readonly lengthVersion: string
   readonly subset?: readonly string[]
+  /** Only these may take the call: those that the queue found open to it. */
+  readonly only?: readonly LiveInstance[]
+  /** One of the subset takes the call in any case. */
+  readonly insists?: true
   readonly nowMs: number
 }
 
@@ -49,20 +45,31 @@ export interface DecideInput {
  */
 export function createDecide(parts: DecideParts): (input: DecideInput) => Decision | undefined {
   const workbench = createWorkbench()
-  const lastResort = createRandom()
+  const choose = createChoose(parts)
   let matched = new Uint16Array(64)
   const eligible: LiveInstance[] = []
 
   return (input) => {
     const { pool, call } = input
     const list = parts.fleet.candidates(pool)
-    const count = chooseEligible(list.instances, list.count, input.subset, eligible)
+    const { subset, only } = input
+    const accepts = only
+      ? (instance: LiveInstance) => only.includes(instance)
+      : subset && ((one: LiveInstance) => subset.includes(one.endpoint))
+    const open = chooseEligible<LiveInstance>({
+      instances: list.instances,
+      count: list.count,
+      accepts,
+      eligible,
+    })
+    const isForced = open === 0 && input.insists === true
+    const count = isForced ? chooseAny(parts.fleet.instances(pool), subset, eligible) : open
     if (count === 0) return undefined
     const bound = parts.fleet.slotBound(pool)
     if (matched.length < bound) matched = new Uint16Array(2 * bound)
     if (call.prefixBlocks.length > 0) parts.fleet.matchPrefix(pool, call, matched)
     const candidates = workbench.fill({ ...input, instances: eligible, count, matchedBlocks: matched })
-    const { draw, policy, reason } = chooseSafely({ candidates, out: workbench.out, input, parts, lastResort })
+    const { draw, policy, reason } = choose({ candidates, out: workbench.out, call, policies: input.policies })
     const others = rankOthers({ candidates, out: workbench.out, chosen: draw.index, most: Math.max(1, parts.fallbacksMax) })
     const instance = eligible[draw.index] as LiveInstance
     const fallbacks = others.slice(0, parts.fallbacksMax).map((i) => eligible[i] as LiveInstance)
@@ -73,7 +80,7 @@ export function createDecide(parts: DecideParts): (input: DecideInput) => Decisi
         instance,
         fallbacks,
         policy: policy.name,
-        reason: list.failOpen ? 'any reachable instance' : reason,
+        reason: list.failOpen || isForced ? 'any reachable instance' : reason,
         propensity: draw.propensity,
         explored: draw.explored,
         policyVersion: 'none',
@@ -85,64 +92,11 @@ export function createDecide(parts: DecideParts): (input: DecideInput) => Decisi
   }
 }
 
-/**
- * Fills `eligible` and returns how many there are: the subset asked for, less recovering instances that carry their share already. A
- * recovering instance looks the least loaded of all, so slow start caps it at its ratio of the others' mean in flight.
- */
-function chooseEligible(
-  instances: readonly LiveInstance[],
-  count: number,
-  subset: readonly string[] | undefined,
-  eligible: LiveInstance[],
-): number {
-  let inFlight = 0
-  let recovering = 0
-  for (let i = 0; i < count; i++) {
-    const one = instances[i] as LiveInstance
-    if (one.slowStartRatio < 1) recovering++
-    else inFlight += one.ledger.inFlight
-  }
-  const mean = count > recovering ? inFlight / (count - recovering) : 0
+/** Fills `eligible` with all of the subset, in whatever state. */
+function chooseAny(instances: readonly LiveInstance[], subset: readonly string[] | undefined, eligible: LiveInstance[]): number {
   let kept = 0
-  for (let i = 0; i < count; i++) {
-    const one = instances[i] as LiveInstance
-    if (subset && !subset.includes(one.endpoint)) continue
-    if (!subset && recovering < count && one.slowStartRatio < 1 && one.ledger.inFlight >= Math.max(1, Math.ceil(one.slowStartRatio * mean)))
-      continue
-    eligible[kept++] = one
-  }
+  for (const one of instances) if (!subset || subset.includes(one.endpoint)) eligible[kept++] = one
   return kept
-}
-
-interface Choosing {
-  readonly candidates: Candidates
-  readonly out: Distribution
-  readonly input: DecideInput
-  readonly parts: DecideParts
-  readonly lastResort: Policy
-}
-
-function chooseSafely(choosing: Choosing): { draw: Draw; policy: Policy; reason: Draw['reason'] } {
-  const { policies } = choosing.input
-  const own = tryPolicy(choosing, policies.policy, policies.explorationRatio)
-  if (own) return { draw: own, policy: policies.policy, reason: own.reason }
-  choosing.parts.count('policy failed')
-  const fallback = tryPolicy(choosing, policies.fallbackPolicy, 0)
-  if (fallback) return { draw: fallback, policy: policies.fallbackPolicy, reason: 'fallback policy' }
-  choosing.parts.count('fallback policy failed')
-  const any = tryPolicy(choosing, choosing.lastResort, 0)
-  if (!any) throw new Error('the even draw failed')
-  return { draw: any, policy: choosing.lastResort, reason: 'any reachable instance' }
-}
-
-/** The policy's draw, or undefined where it threw or gave no distribution; the caller counts that. */
-function tryPolicy({ candidates, out, input, parts }: Choosing, policy: Policy, explorationRatio: number): Draw | undefined {
-  try {
-    policy.distribute(candidates, input.call, out)
-    return drawExploring({ policy, out, count: candidates.count, explorationRatio, rng: parts.rng })
-  } catch {
-    return undefined
-  }
 }
 
 const keys = new WeakMap<LiveInstance, InstanceKey>()

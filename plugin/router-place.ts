@@ -1,32 +1,22 @@
 import type { Call } from './call/call.ts'
 import type { Clock } from './clock.ts'
 import type { Fleet, LiveInstance } from './fleet/fleet.ts'
-import type { Dispatch } from './fleet/ledger.ts'
-import type { CallRow, DecisionRow, Log } from './log/rows.ts'
+import { enginePriority } from './hold/engine-priority.ts'
+import type { Log } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
-import type { CallFacts } from './placement/candidates.ts'
-import { createPolicy } from './placement/policies.ts'
-import type { Weights } from './placement/weighted.ts'
+import type { Policy } from './placement/policy.ts'
 import type { LengthPredictor } from './prediction/running-length.ts'
 import type { Rng } from './rng.ts'
-import { PlacementError, type PlaceOptions, type PoolFacts, type Router } from './router.ts'
-import { createDecide, type Decision, keyOf, type PoolPolicies } from './router-decide.ts'
-import { LiveTicket } from './router-ticket.ts'
+import { PlacementError, type PlaceOptions, type Router, type Ticket } from './router.ts'
+import { createDecide } from './router-decide.ts'
+import type { HoldState, PoolHold, Waiting } from './router-hold.ts'
+import { type RouterPool, type Served, servePools } from './router-pools.ts'
+import { noInstance, unknownModel } from './router-refusals.ts'
+import { Roster } from './router-roster.ts'
+import { describeDecision, type Known, settledRow, unplacedRow } from './router-rows.ts'
+import { expectedOf, LiveTicket } from './router-ticket.ts'
 
-/** What the router must know of a pool. */
-export interface RouterPool {
-  readonly name: string
-  readonly models: readonly string[]
-  /** Name callers use → model name that the instances know. */
-  readonly aliases: Readonly<Record<string, string>>
-  readonly adapters: readonly string[]
-  readonly policy: string
-  readonly weights?: { readonly [key in keyof Weights]?: number | undefined } | undefined
-  readonly fallbackPolicy: string
-  readonly explorationRatio: number
-  readonly requestUsage: boolean
-  readonly virtual: boolean
-}
+export type { RouterPool } from './router-pools.ts'
 
 /** Prompt tokens from what is known before the instance counts them. */
 export interface TokenCounts {
@@ -54,107 +44,211 @@ export interface RouterParts {
   readonly retriesPerCall: number
 }
 
-/** The router and what its keeper needs besides: finding hung calls. */
+/** The router and what its keeper needs besides: finding hung calls, and letting held ones go. */
 export interface LiveRouter extends Router {
   /** Aborts calls on hung instances; call it every second or so. */
   abortStalled(nowMs: number): void
+  /** Starts held calls whose time has come; deadlines are kept as exactly as this is called. */
+  tick(nowMs: number): void
+  /** Refuses every held call: the process is going away. */
+  shed(): void
+  /** How each pool that may hold does so now. */
+  holds(): readonly HoldState[]
   readonly inFlight: () => number
 }
 
 /** Fallbacks kept beyond the retries allowed, since some will have been ejected by the time they are needed. */
 const SPARE_FALLBACKS = 1
-/** When no instance may take a call: half-open trials come at this pace. */
-const NO_INSTANCE_RETRY_MS = 1_000
+/** A caller whose held call is shed tries again when another process has taken over. */
+const SHED_RETRY_MS = 1_000
 
-interface ServedPool {
-  readonly pool: RouterPool
-  readonly policies: PoolPolicies
+/** A call on its way to a placement. */
+interface Placing {
+  readonly call: Call
+  readonly options: PlaceOptions
+  readonly served: Served
+  readonly known: Known
+  readonly enteredMs: number
+  readonly arrivedMs: number
+  /** What the estimates took. */
+  readonly knownMs: number
 }
+
+type Released = Parameters<Waiting['start']>[0]
 
 /** Makes the loop over these parts. Throws on an unknown policy name. */
 export function createRouter(parts: RouterParts): LiveRouter {
   const { fleet, clock, events } = parts
-  const served = new Map<string, { readonly at: ServedPool; readonly facts: PoolFacts; readonly adapter?: string }>()
-  for (const pool of parts.pools) serve(pool, served)
-  const open = new Map<Dispatch, LiveTicket>()
-  const decide = createDecide({ fleet, rng: parts.rng, fallbacksMax: parts.retriesPerCall + SPARE_FALLBACKS, count: events.count })
-  const settled = (ticket: LiveTicket, outcome: Outcome): void => {
-    served.get(ticket.call.model)?.at.policies.policy.onSettled?.(ticket.input.decision.instance, ticket.call)
-    learn(parts, ticket, outcome)
-    parts.log.append(callRow(parts, ticket, outcome))
-    events.settled(ticket, outcome)
-  }
-  const ticketParts = { fleet, nowMs: () => clock.nowMs(), retriesPerCall: parts.retriesPerCall, open, settled, count: events.count }
-
+  const { pools, names } = servePools(parts.pools, { fleet, count: events.count })
+  const holds = new Map(pools.flatMap(({ pool, hold }) => (hold ? [[pool.name, hold] as const] : [])))
+  const open = new Roster<LiveTicket>()
+  const start = createStart(parts, { open, names, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
   return {
     async place(call, options) {
-      const startedMs = clock.nowMs()
-      const found = served.get(call.model)
-      if (!found) throw unknownModel(call.model, [...served.keys()])
-      const { at, facts } = found
-      const known = knowCall(parts, at.pool.name, call, found.adapter)
-      const decision = decide({
-        pool: at.pool.name,
-        policies: at.policies,
-        call,
-        facts: known,
-        lengthVersion: known.lengthVersion,
-        nowMs: startedMs,
-        ...(options.subset ? { subset: options.subset } : {}),
-      })
-      if (!decision) {
-        const refusal = noInstance(at.pool.name, options)
-        parts.log.append(
-          refusedRow({ call, gateway: options.gateway, pool: at, known, elapsedMs: clock.nowMs() - (options.arrivedMs ?? startedMs) }),
-        )
-        events.count('no instance')
-        throw refusal
-      }
-      at.policies.policy.onPlaced?.(decision.instance, call)
-      const arrivedMs = options.arrivedMs ?? startedMs
-      const decisionRow = describeDecision({ decision, known, startedMs, nowMs: clock.nowMs(), arrivedMs })
-      return new LiveTicket(ticketParts, {
-        call,
-        gateway: options.gateway,
-        pool: facts,
-        decision,
-        decisionRow,
-        promptTokens: known.promptTokens,
-        arrivedMs,
-      })
+      const enteredMs = clock.nowMs()
+      const served = names.get(call.model)
+      if (!served) throw unknownModel(call.model, [...names.keys()])
+      const known = knowCall(parts, served.at.pool.name, call, served.adapter)
+      const arrivedMs = options.arrivedMs ?? enteredMs
+      const placing = { call, options, served, known, enteredMs, arrivedMs, knownMs: clock.nowMs() - enteredMs }
+      const { hold } = served.at
+      return hold ? waitFor({ parts, placing, hold, start }) : start(placing, { nowMs: enteredMs })
     },
-    poolFor: (model) => served.get(model)?.facts,
-    models: () => [...served].map(([id, { at }]) => ({ id, pool: at.pool.name })),
+    preview: createPreview(parts, names),
+    poolFor: (model) => names.get(model)?.facts,
+    models: () => [...names].map(([id, { at }]) => ({ id, pool: at.pool.name })),
     ready: () => fleet.ready(),
     abortStalled(nowMs) {
-      for (const stall of fleet.stalled(nowMs)) for (const dispatch of stall.dispatches) open.get(dispatch)?.stalled()
+      const hung = new Set(fleet.stalled(nowMs).flatMap((stall) => stall.dispatches))
+      if (hung.size > 0) for (const ticket of open.all()) if (ticket.isOn(hung)) ticket.stalled()
     },
+    tick(nowMs) {
+      for (const hold of holds.values()) hold.pump(nowMs)
+    },
+    shed() {
+      for (const hold of holds.values()) hold.shed(clock.nowMs())
+    },
+    holds: () => [...holds.values()].map((hold) => hold.state()),
     inFlight: () => open.size,
   }
 }
 
-function serve(pool: RouterPool, served: Map<string, { at: ServedPool; facts: PoolFacts; adapter?: string }>): void {
-  const at: ServedPool = {
-    pool,
-    policies: {
-      policy: createPolicy(pool.policy, { weights: pool.weights }),
-      fallbackPolicy: createPolicy(pool.fallbackPolicy),
-      explorationRatio: pool.explorationRatio,
-    },
-  }
-  const facts = (upstreamModel: string): PoolFacts => ({
-    name: pool.name,
-    upstreamModel,
-    requestUsage: pool.requestUsage,
-    virtual: pool.virtual,
-  })
-  for (const model of pool.models) served.set(model, { at, facts: facts(model) })
-  for (const adapter of pool.adapters) served.set(adapter, { at, facts: facts(adapter), adapter })
-  for (const [alias, model] of Object.entries(pool.aliases))
-    served.set(alias, { at, facts: facts(model), ...(pool.adapters.includes(model) ? { adapter: model } : {}) })
+interface Starting {
+  readonly open: Roster<LiveTicket>
+  readonly names: ReadonlyMap<string, Served>
+  /** Something became free on an instance of this pool. */
+  readonly moved: (pool: string) => void
 }
 
-type Known = CallFacts & { readonly lengthVersion: string }
+/** Decides, books and gives the ticket, at once; throws PlacementError where no instance may take the call. */
+function createStart(parts: RouterParts, { open, names, moved }: Starting): (placing: Placing, released: Released) => LiveTicket {
+  const { fleet, clock, events, textFeatures, retriesPerCall } = parts
+  const decide = createDecide({ fleet, rng: parts.rng, fallbacksMax: retriesPerCall + SPARE_FALLBACKS, count: events.count })
+  const settled = (ticket: LiveTicket, outcome: Outcome): void => {
+    tellPolicy(parts, names.get(ticket.call.model)?.at.policies.policy, ticket, outcome)
+    learn(parts, ticket, outcome)
+    parts.log.append(settledRow(ticket, outcome, { textFeatures }))
+    events.settled(ticket, outcome)
+    moved(ticket.pool.name)
+  }
+  const ticketParts = { fleet, nowMs: () => clock.nowMs(), retriesPerCall, open, settled, moved, count: events.count }
+  return (placing, { instances, nowMs }) => {
+    const { call, options, served, known, arrivedMs } = placing
+    const { pool, policies } = served.at
+    const begunMs = clock.nowMs()
+    const heldMs = Math.max(0, nowMs - placing.enteredMs)
+    const decision = decide({
+      pool: pool.name,
+      policies,
+      call,
+      facts: heldMs > 0 ? { ...known, heldMs } : known,
+      lengthVersion: known.lengthVersion,
+      nowMs,
+      ...(options.subset ? { subset: options.subset } : {}),
+      ...(instances ? { only: instances } : {}),
+      ...(options.insists ? { insists: true as const } : {}),
+    })
+    if (!decision) throw refuse(parts, placing, { heldMs, refusal: noInstance(pool.name, options) })
+    policies.policy.onPlaced?.(decision.instance, call, { nowMs, ...known })
+    const endedMs = clock.nowMs()
+    const decisionMs = placing.knownMs + endedMs - begunMs
+    return new LiveTicket(ticketParts, {
+      call,
+      gateway: options.gateway,
+      pool: served.facts,
+      decision,
+      decisionRow: describeDecision({ decision, known, decisionMs, heldMs, placedMs: endedMs - arrivedMs }),
+      promptTokens: known.promptTokens,
+      arrivedMs,
+      unwatched: options.unwatched === true,
+      ...(pool.enginePriority ? { enginePriority: enginePriority({ call, ...known }) } : {}),
+    })
+  }
+}
+
+/** Decides as `place` does, and obeys nothing. Dice and counters of its own: what is only tried out must not shift what real calls get. */
+function createPreview(parts: RouterParts, names: ReadonlyMap<string, Served>): Router['preview'] {
+  const { fleet, clock, retriesPerCall } = parts
+  const decide = createDecide({
+    fleet,
+    rng: parts.rng.stream('preview'),
+    fallbacksMax: retriesPerCall + SPARE_FALLBACKS,
+    count: () => undefined,
+  })
+  return (call, options) => {
+    const nowMs = clock.nowMs()
+    const served = names.get(call.model)
+    if (!served) throw unknownModel(call.model, [...names.keys()])
+    const { pool, policies } = served.at
+    const known = knowCall(parts, pool.name, call, served.adapter)
+    const subset = options.subset ? { subset: options.subset } : {}
+    const decision = decide({ pool: pool.name, policies, call, facts: known, lengthVersion: known.lengthVersion, nowMs, ...subset })
+    if (!decision) throw noInstance(pool.name, options)
+    const row = describeDecision({ decision, known, decisionMs: 0, heldMs: 0, placedMs: 0 })
+    return { pool: served.facts, placement: decision.placement, expected: expectedOf(row) }
+  }
+}
+
+interface Holding {
+  readonly parts: RouterParts
+  readonly placing: Placing
+  readonly hold: PoolHold
+  readonly start: (placing: Placing, released: Released) => LiveTicket
+}
+
+/** The ticket when the queue lets the call go: mostly at once. Rejects where the caller leaves before, or the router does. */
+function waitFor({ parts, placing, hold, start }: Holding): Promise<Ticket> {
+  return new Promise((resolve, reject) => {
+    const { call, known, options, arrivedMs, enteredMs } = placing
+    const { subset } = options
+    let waits = true
+    const waiting: Waiting = {
+      call,
+      promptTokens: known.promptTokens,
+      predictedOutputTokens: known.predictedOutputTokens,
+      arrivedMs,
+      ...(subset ? { accepts: (instance) => subset.includes((instance as LiveInstance).endpoint) } : {}),
+      start(released) {
+        waits = false
+        try {
+          resolve(start(placing, released))
+        } catch (error) {
+          reject(error)
+        }
+      },
+      shed(nowMs) {
+        const refusal = new PlacementError('no instance', 'The gateway is shutting down.', SHED_RETRY_MS)
+        reject(refuse(parts, placing, { heldMs: nowMs - enteredMs, refusal, error: 'shutdown' }))
+      },
+    }
+    if (hold.offer(waiting, enteredMs) || !waits) return
+    const leave = (): void => {
+      const nowMs = parts.clock.nowMs()
+      if (!hold.leave(waiting, nowMs)) return
+      const refusal = new PlacementError('client gone', 'The caller left while the call was held.')
+      reject(refuse(parts, placing, { heldMs: nowMs - enteredMs, refusal }))
+    }
+    const { signal } = options
+    if (signal?.aborted) leave()
+    else signal?.addEventListener('abort', leave, { once: true })
+  })
+}
+
+/** Logs and counts a call that will not be placed, and gives back the refusal to throw. */
+function refuse(
+  { log, clock, events }: RouterParts,
+  placing: Placing,
+  { heldMs, refusal, error = 'no instance' }: { readonly heldMs: number; readonly refusal: PlacementError; readonly error?: string },
+): PlacementError {
+  const { call, options, served, known, arrivedMs } = placing
+  const isGone = refusal.kind === 'client gone'
+  const outcome = isGone ? { kind: 'client gone' as const, error: 'client gone' } : { kind: 'instance error' as const, status: 503, error }
+  log.append(
+    unplacedRow({ call, gateway: options.gateway, pool: served.at.pool, known, elapsedMs: clock.nowMs() - arrivedMs, heldMs, outcome }),
+  )
+  events.count(isGone ? 'left while held' : error === 'shutdown' ? 'held at shutdown' : error)
+  return refusal
+}
 
 /** Estimates of tokens in and out. A broken estimator costs accuracy, never the call. */
 function knowCall(parts: RouterParts, pool: string, call: Call, adapter: string | undefined): Known {
@@ -169,114 +263,34 @@ function knowCall(parts: RouterParts, pool: string, call: Call, adapter: string 
   }
 }
 
-interface Describing {
-  readonly decision: Decision
-  readonly known: Known
-  readonly startedMs: number
-  readonly nowMs: number
-  readonly arrivedMs: number
-}
-
-function describeDecision({ decision, known, startedMs, nowMs, arrivedMs }: Describing): DecisionRow {
-  const { placement, instance } = decision
-  const output = known.predictedOutputTokens
-  return {
-    policy: placement.policy,
-    reason: placement.reason,
-    propensity: placement.propensity,
-    explored: placement.explored,
-    policyVersion: placement.policyVersion,
-    lengthVersion: placement.lengthVersion,
-    decisionUs: (nowMs - startedMs) * 1_000,
-    heldMs: 0,
-    promptTokensEstimate: known.promptTokens,
-    ...(Number.isNaN(output) ? {} : { predictedOutputTokens: output }),
-    ...expectLatency(instance, output),
-    placedMs: nowMs - arrivedMs,
+/** A policy that keeps state learns how its choice ended, in the instance's own time: what passed before its placement is taken off. */
+function tellPolicy({ clock, events }: RouterParts, policy: Policy | undefined, ticket: LiveTicket, outcome: Outcome): void {
+  if (!policy?.onSettled) return
+  const { decision, decisionRow, promptTokens } = ticket.input
+  try {
+    policy.onSettled(decision.instance, ticket.call, {
+      nowMs: clock.nowMs(),
+      completed: outcome.kind === 'completed' && ticket.attempts.length === 1,
+      ttftMs: (outcome.ttftMs ?? Number.NaN) - decisionRow.placedMs,
+      tpotMs: outcome.tpotMs ?? Number.NaN,
+      e2eMs: outcome.e2eMs - decisionRow.placedMs,
+      promptTokens: outcome.promptTokens ?? promptTokens,
+      outputTokens: outcome.outputTokens ?? Number.NaN,
+    })
+  } catch {
+    events.count('policy failed to take an outcome in')
   }
-}
-
-/** What recent calls on that instance lead one to expect: its mean TTFT, and that plus its mean TPOT for each further token. */
-function expectLatency(instance: LiveInstance, outputTokens: number): { predictedTtftMs?: number; predictedE2eMs?: number } {
-  const { recentTtftMs, recentTpotMs } = instance
-  if (Number.isNaN(recentTtftMs)) return {}
-  const e2eMs = recentTtftMs + Math.max(0, outputTokens - 1) * recentTpotMs
-  return { predictedTtftMs: recentTtftMs, ...(Number.isNaN(e2eMs) ? {} : { predictedE2eMs: e2eMs }) }
 }
 
 function learn(parts: RouterParts, ticket: LiveTicket, outcome: Outcome): void {
   try {
     const pool = ticket.pool.name
+    // An attempt at another pool, by a gateway's own fallback, tells nothing of this one's tokeniser and lengths.
+    if (ticket.instance.pool !== pool) return
     if (outcome.tokensFrom === 'usage' && outcome.promptTokens) parts.tokens.learn(pool, ticket.call, outcome.promptTokens)
     if (outcome.kind === 'completed' && !outcome.censored && outcome.outputTokens !== undefined)
       parts.lengths.learn(pool, ticket.call, outcome.outputTokens)
   } catch {
     parts.events.count('learning from an outcome failed')
   }
-}
-
-function callColumns(call: Call): CallRow['call'] {
-  const { callId, arrivedUnixMs, api, model, stream, promptBytes, caller } = call
-  const { maxTokens } = call.request
-  return { callId, arrivedUnixMs, api, model, stream, promptBytes, caller, ...(maxTokens === undefined ? {} : { maxTokens }) }
-}
-
-interface Refused {
-  readonly call: Call
-  readonly gateway: string
-  readonly pool: ServedPool
-  readonly known: Known
-  readonly elapsedMs: number
-}
-
-/** A call that no instance could take is a call all the same: it stands in the log. */
-function refusedRow({ call, gateway, pool, known, elapsedMs }: Refused): CallRow {
-  return {
-    kind: 'call',
-    gateway,
-    pool: pool.pool.name,
-    call: callColumns(call),
-    decision: {
-      policy: pool.pool.policy,
-      reason: 'any reachable instance',
-      propensity: 1,
-      explored: false,
-      policyVersion: 'none',
-      lengthVersion: known.lengthVersion,
-      decisionUs: elapsedMs * 1_000,
-      heldMs: 0,
-      promptTokensEstimate: known.promptTokens,
-      placedMs: elapsedMs,
-    },
-    attempts: [],
-    outcome: { kind: 'instance error', status: 503, error: 'no instance', e2eMs: elapsedMs, censored: true },
-  }
-}
-
-function callRow(parts: RouterParts, ticket: LiveTicket, outcome: Outcome): CallRow {
-  const { call, gateway, decision, decisionRow } = ticket.input
-  return {
-    kind: 'call',
-    gateway,
-    pool: ticket.pool.name,
-    call: callColumns(call),
-    ...(parts.textFeatures && call.textFeatures.length > 0 ? { textFeatures: call.textFeatures } : {}),
-    instance: keyOf(ticket.instance),
-    decision: decisionRow,
-    candidates: decision.candidates,
-    attempts: ticket.attempts,
-    outcome,
-  }
-}
-
-function unknownModel(model: string, known: readonly string[]): PlacementError {
-  return new PlacementError(
-    'unknown model',
-    `The model ${JSON.stringify(model)} is not served here; there is ${known.slice(0, 20).join(', ')}.`,
-  )
-}
-
-function noInstance(pool: string, options: PlaceOptions): PlacementError {
-  if (options.subset) return new PlacementError('subset empty', `No instance of ${pool} in the subset asked for may take a call.`)
-  return new PlacementError('no instance', `No instance of ${pool} may take a call now.`, NO_INSTANCE_RETRY_MS)
 }

@@ -12,6 +12,8 @@ export interface Router {
    * take the call; anything else that breaks inside is answered by the fallback policy and counted.
    */
   place(call: Call, options: PlaceOptions): Promise<Ticket>
+  /** What `place` would decide now, without a trace in ledger, log or the dice of real calls. Throws PlacementError as `place` does. */
+  preview(call: Call, options: PlaceOptions): Preview
   /** Pool that serves this model name or alias; undefined when none does. */
   poolFor(model: string): PoolFacts | undefined
   /** Union of the model names served, for /v1/models. */
@@ -39,6 +41,25 @@ export interface PlaceOptions {
   readonly signal?: AbortSignal
   /** Only instances whose "host:port" is in here may take the call. */
   readonly subset?: readonly string[]
+  /** The gateway does not see the answer pass by, only its end: silence then tells nothing of the instance. */
+  readonly unwatched?: true
+  /** The gateway sends the call to one of the subset in any case: where none may take it, the best of those that may not. */
+  readonly insists?: true
+}
+
+/** What is expected of a call on the instance chosen, from its recent calls; absent where nothing is known. */
+export interface Expected {
+  readonly promptTokens: number
+  readonly outputTokens?: number
+  readonly ttftMs?: number
+  readonly e2eMs?: number
+}
+
+/** A decision that nobody obeys. */
+export interface Preview {
+  readonly pool: PoolFacts
+  readonly placement: Placement
+  readonly expected: Expected
 }
 
 export interface Ticket {
@@ -47,6 +68,9 @@ export interface Ticket {
   readonly placement: Placement
   /** The instance of the current attempt. */
   readonly instance: InstanceView
+  /** To be sent as the request field `priority`, lower first, where the pool's engine schedules by priority. */
+  readonly enginePriority?: number | undefined
+  readonly expected: Expected
   /** The response's first token came. Moves the call from prefill to decode in the ledger. `nowMs` is the monotonic clock. */
   firstToken(nowMs: number): void
   /** Tokens produced so far in total; cheap, call it per chunk. Also tells that the instance is alive. */
@@ -55,11 +79,24 @@ export interface Ticket {
    * The current attempt failed before any byte reached the caller. Gives the next instance to try and books the call there, or
    * undefined when fallbacks, the per-call limit or the retry budget are used up: then settle.
    */
-  retry(failure: AttemptFailure): InstanceView | undefined
+  retry(failure: AttemptFailure, again?: Again): InstanceView | undefined
+  /**
+   * The gateway sent the current attempt to another endpoint than placed: the booking moves there, and nothing is held against the instance
+   * that was left. False where no instance has that endpoint.
+   */
+  servedBy(endpoint: string): boolean
   /** Called when the instance makes no progress for longer than it explains (hung): abort the attempt, then retry or settle. */
   onStalled(abort: () => void): void
   /** Ends the call: once. A second settle throws (I2). */
   settle(outcome: Outcome): void
+}
+
+/** A further attempt that the gateway itself decided on. */
+export interface Again {
+  /** Only instances whose "host:port" is in here. */
+  readonly subset?: readonly string[]
+  /** It will try again in any case: neither limit nor budget stops it, and an instance tried before is better than none. */
+  readonly insists: boolean
 }
 
 export interface AttemptFailure {

@@ -19,5 +19,6 @@ export function safeNext(next: string | undefined): string {
   if (next === undefined || !/^\/(?![/\\])[\x21-\x7e]*$/.test(next) || next.includes('\\')) return '/'
   if (!URL.canParse(next, base)) return '/'
   const url = new URL(next, base)
-  return url.origin === base ? `${url.pathname}${url.search}` : '/'
+  // `/.//elsewhere` is a page of ours until its dots are resolved: then it names another host.
+  return url.origin === base && !url.pathname.startsWith('//') ? `${url.pathname}${url.search}` : '/'
 }

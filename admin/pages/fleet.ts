@@ -1,5 +1,5 @@
 import type { IntentRecord } from '../../plugin/log/control/intents.ts'
-import { type InstanceNow, readCallsByInstance, readFleetNow } from '../../plugin/log/read/now.ts'
+import { type InstanceNow, type PoolNow, readCallsByInstance, readFleetNow } from '../../plugin/log/read/now.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../answer.ts'
 import { formatCount, formatDuration, formatInstant, formatNumber, formatPercent, formatPercentWhole, known } from '../format.ts'
 import { routerState } from '../frame.ts'
@@ -57,7 +57,13 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
   }
   const pools = [...new Set(fleet.map((one) => one.pool))].map((pool) => {
     const facts = look.state.router?.pools.find((one) => one.name === pool)
-    return { name: pool, policy: facts?.policy, models: facts?.models.join(', '), instances: rows(pool) }
+    return {
+      name: pool,
+      policy: facts?.policy,
+      models: facts?.models.join(', '),
+      holds: facts && holdWords(facts.hold),
+      instances: rows(pool),
+    }
   })
   return {
     kind: 'page',
@@ -71,6 +77,13 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
       mayAct,
     },
   }
+}
+
+/** How the pool holds calls, in words. */
+function holdWords(hold: PoolNow['hold']): string {
+  if (!hold) return 'holds no calls'
+  if (hold.offReason !== undefined) return `holds no calls: ${hold.offReason}`
+  return `holds by ${hold.order} when saturated, ${hold.held === 0 ? 'none' : formatCount(hold.held)} now`
 }
 
 function isAbout(subject: unknown, one: InstanceNow): boolean {

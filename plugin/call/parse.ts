@@ -1,12 +1,14 @@
-import type { Api, Call } from './call.ts'
+import { isAscii } from 'node:buffer'
+import type { Api, Call, TextCounts } from './call.ts'
 import { type Headers, readCaller } from './caller.ts'
-import { countText } from './counts.ts'
+import { countText, scaleCounts } from './counts.ts'
 import { badRequest, type ErrorParts, unknownPath } from './errors.ts'
 import { type BodyFields, scanFields } from './fields.ts'
 import { type JsonObject, objectIn, textIn } from './json.ts'
 import { prefixBlocks, type Segment } from './prefix.ts'
 import { readPrompt } from './prompt.ts'
 import { readRequest } from './request.ts'
+import { fieldsInBody, shorten } from './shorten.ts'
 import { wordFeatures } from './text.ts'
 
 /** What a door knows of one arriving call. */
@@ -67,19 +69,23 @@ export function parseCall(parts: CallParts): Parsed {
   const api = apiOf(parts.path)
   if (!api) return { kind: 'refused', api: 'openai-chat', error: unknownPath('POST', parts.path) }
   const body = Buffer.isBuffer(parts.body) ? parts.body : Buffer.from(parts.body.buffer, parts.body.byteOffset, parts.body.byteLength)
-  const parsed = parsedObject(body)
+  const short = shorten(body)
+  // Of plain ASCII, which most bodies are, one text serves both the JSON parser and the scan for places.
+  const ascii = isAscii(short.bytes) ? short.bytes.toString('latin1') : undefined
+  const parsed = parsedObject(ascii ?? short.bytes.toString('utf8'))
   if (typeof parsed === 'string') return { kind: 'refused', api, error: badRequest(parsed) }
   const model = textIn(parsed.model)
   if (!model) return { kind: 'refused', api, error: badRequest("You must provide a 'model': a non-empty string.", 'model') }
-  const latin1 = body.toString('latin1')
-  const fields = scanFields(latin1)
-  return { kind: 'call', call: readCall({ parts, api, body, latin1, parsed, model, fields }), fields }
+  const latin1 = ascii ?? short.bytes.toString('latin1')
+  const shortFields = scanFields(latin1)
+  const fields = fieldsInBody(short, shortFields)
+  return { kind: 'call', call: readCall({ parts, api, body, latin1, parsed, model, fields, shortFields }), fields }
 }
 
-function parsedObject(body: Buffer): JsonObject | string {
+function parsedObject(text: string): JsonObject | string {
   let parsed: unknown
   try {
-    parsed = JSON.parse(body.toString('utf8'))
+    parsed = JSON.parse(text)
   } catch (error) {
     // The engine's message may quote the body; the caller knows their body, the log need not.
     return `The request body is not valid JSON: ${error instanceof SyntaxError ? 'syntax error' : String(error)}.`
@@ -95,14 +101,18 @@ interface Read {
   readonly parsed: JsonObject
   readonly model: string
   readonly fields: BodyFields
+  /** The same in `latin1`, the text that was parsed. */
+  readonly shortFields: BodyFields
 }
 
 function readCall(read: Read): Call {
-  const { parts, api, body, parsed, model, fields } = read
+  const { parts, api, body, parsed, model, fields, shortFields } = read
   const prompt = readPrompt(api, parsed)
   const request = readRequest(api, parsed, prompt)
   const reading = prompt.lastUser ? parts.readText?.(prompt.lastUser) : undefined
   const segments = PROMPT_FIELDS[api].flatMap((name) => fields.ranges.get(name) ?? [])
+  const shortBytes = bytesIn(PROMPT_FIELDS[api].flatMap((name) => shortFields.ranges.get(name) ?? []))
+  const counts = (): TextCounts => scaleCounts(countText(withTools(prompt.pieces, read), prompt.media), bytesIn(segments) / shortBytes)
   return {
     callId: parts.callId,
     arrivedUnixMs: parts.arrivedUnixMs,
@@ -110,7 +120,7 @@ function readCall(read: Read): Call {
     model,
     stream: parsed.stream === true,
     promptBytes: bytesIn(segments.filter((segment) => segment !== fields.ranges.get('tools'))),
-    ...(prompt.tokens === undefined ? { promptText: countText(withTools(prompt.pieces, read), prompt.media) } : {}),
+    ...(prompt.tokens === undefined ? { promptText: counts() } : {}),
     ...(prompt.tokens === undefined ? {} : { promptTokensExact: prompt.tokens }),
     request,
     caller: readCaller(parts.headers, parts.application),
@@ -126,6 +136,6 @@ function bytesIn(segments: readonly Segment[]): number {
 
 /** Templates write tools into the prompt much as they were sent. */
 function withTools(pieces: readonly string[], read: Read): readonly string[] {
-  const tools = read.fields.ranges.get('tools')
+  const tools = read.shortFields.ranges.get('tools')
   return tools ? [...pieces, read.latin1.slice(tools.start, tools.end)] : pieces
 }

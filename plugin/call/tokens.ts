@@ -47,6 +47,10 @@ const OUTLIER_RATIO = 0.35
 /** Weight kept per call: the last 500 calls or so decide, so that a changed template is followed. */
 const KEPT_PER_CALL = 0.998
 
+/** The weights are solved for anew at each of the first calls, then once in so many. */
+const SOLVED_EACH_CALLS = 100
+const SOLVED_EVERY_CALLS = 8
+
 /** Estimates tokens of one pool's prompts and learns from what its instances count; a new one knows only the priors. */
 export class TokenEstimator {
   readonly #size = TERMS.length
@@ -97,7 +101,8 @@ export class TokenEstimator {
         this.#normal[at] = (this.#normal[at] ?? 0) * KEPT_PER_CALL + left * (row[j] ?? 0)
       }
     }
-    this.#solve()
+    // Every call moves the weights at first; later a few together move them as far, and solving is the costly half.
+    if (this.#learned <= SOLVED_EACH_CALLS || this.#learned % SOLVED_EVERY_CALLS === 0) this.#solve()
   }
 
   #solve(): void {

@@ -32,6 +32,24 @@ export interface LedgerView {
   readonly outputTokensDone: number
   /** Dispatches since process start. */
   readonly placed: number
+  /** Calls whose first token has not come: they wait in the instance or are being prefilled, or their answer comes whole. */
+  readonly awaitingFirstToken: number
+  /** Those of them whose answer comes whole: they show no first token before their end, whether they wait or run. */
+  readonly awaitingWhole: number
+  /** The calls in flight, oldest dispatch first. */
+  open(): Iterable<DispatchView>
+}
+
+/** One call in flight, as far as placement may know it. Tokens; NaN is unknown. */
+export interface DispatchView {
+  readonly promptTokens: number
+  readonly uncachedPromptTokens: number
+  readonly predictedOutputTokens: number
+  readonly dispatchedMs: number
+  /** NaN until the first token came. */
+  readonly firstTokenMs: number
+  /** Produced so far. */
+  readonly outputTokens: number
 }
 
 /** What the instance's /metrics said, corrected by what was dispatched and ended since. NaN is unknown, never 0. */
@@ -46,6 +64,13 @@ export interface ScrapeView {
   readonly prefixHitRatio: number
   /** Calls in the instance beyond our own at the time of the scrape: other routers, direct callers. NaN unknown. */
   readonly foreignInFlight: number
+  /** Most calls that can wait in the instance now: those that waited at the scrape and all dispatched since. */
+  readonly waitingMost: number
+  /**
+   * KV tokens in use at the scrape that the ledger cannot explain: foreign load above 0, shared prefixes below. 0 where the use lay
+   * between what our running calls and all our calls in flight account for.
+   */
+  readonly kvTokensUnseen: number
   /** LoRA adapters loaded now. */
   readonly adapters: ReadonlySet<string>
 }

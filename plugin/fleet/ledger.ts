@@ -1,4 +1,4 @@
-import type { LedgerView } from './instance.ts'
+import type { DispatchView, LedgerView } from './instance.ts'
 
 /** What the router knows of a call at the moment it is dispatched to an instance. Tokens are rounded up to whole ones. */
 export interface DispatchEntry {
@@ -14,21 +14,13 @@ export interface DispatchEntry {
 }
 
 /** One dispatch in flight. The ledger that made it owns it; everybody else only reads. */
-export interface Dispatch {
+export interface Dispatch extends DispatchView {
   readonly callId: number
   readonly stream: boolean
-  readonly promptTokens: number
-  readonly uncachedPromptTokens: number
-  /** NaN where nobody predicted. */
-  readonly predictedOutputTokens: number
   /** Uncached prompt tokens that were waiting at the instance when this call joined, its own included. */
   readonly prefillTokensAhead: number
-  readonly dispatchedMs: number
-  /** NaN until the first token came. */
-  readonly firstTokenMs: number
   /** When the instance last showed a sign of this call: its dispatch, its first token, its last chunk. */
   readonly lastSignMs: number
-  readonly outputTokens: number
   readonly open: boolean
 }
 
@@ -46,6 +38,8 @@ export class Ledger implements LedgerView {
   #outputTokensDone = 0
   #placed = 0
   #unpredicted = 0
+  #awaitingFirstToken = 0
+  #awaitingWhole = 0
   #lastSignMs = Number.NEGATIVE_INFINITY
 
   get inFlight(): number {
@@ -65,6 +59,12 @@ export class Ledger implements LedgerView {
   }
   get placed(): number {
     return this.#placed
+  }
+  get awaitingFirstToken(): number {
+    return this.#awaitingFirstToken
+  }
+  get awaitingWhole(): number {
+    return this.#awaitingWhole
   }
   /** Dispatches since process start that have ended: `placed − inFlight`. */
   get ended(): number {
@@ -92,6 +92,8 @@ export class Ledger implements LedgerView {
     this.#placed++
     this.#promptTokens += promptTokens
     this.#prefillTokensPending += uncached
+    this.#awaitingFirstToken++
+    if (!entry.stream) this.#awaitingWhole++
     if (predicted === undefined) this.#unpredicted++
     else this.#outputTokensLeft += predictedOutputTokens
     const dispatch: Writable<Dispatch> = {
@@ -119,6 +121,8 @@ export class Ledger implements LedgerView {
     own.lastSignMs = nowMs
     this.#lastSignMs = nowMs
     this.#prefillTokensPending -= own.uncachedPromptTokens
+    this.#awaitingFirstToken--
+    if (!own.stream) this.#awaitingWhole--
     return true
   }
 
@@ -145,7 +149,11 @@ export class Ledger implements LedgerView {
     own.open = false
     this.#promptTokens -= own.promptTokens
     this.#outputTokensDone -= own.outputTokens
-    if (Number.isNaN(own.firstTokenMs)) this.#prefillTokensPending -= own.uncachedPromptTokens
+    if (Number.isNaN(own.firstTokenMs)) {
+      this.#prefillTokensPending -= own.uncachedPromptTokens
+      this.#awaitingFirstToken--
+      if (!own.stream) this.#awaitingWhole--
+    }
     if (!Number.isNaN(own.predictedOutputTokens)) {
       this.#outputTokensLeft -= leftOf(own.predictedOutputTokens, own.outputTokens)
     } else this.#unpredicted--

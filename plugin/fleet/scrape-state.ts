@@ -7,6 +7,9 @@ export interface ScrapeMark {
   readonly takenMs: number
   readonly placed: number
   readonly inFlight: number
+  /** KV tokens that all our calls in flight account for, and those of them that have been prefilled. */
+  readonly kvTokens: number
+  readonly kvTokensPrefilled: number
 }
 
 /** Scrapes over which the prefix hit ratio is averaged: about 15 s at the default interval. Chosen: a cache warms in minutes. */
@@ -43,6 +46,7 @@ export class ScrapeState implements ScrapeView {
   #endedAtScrape = 0
   #placedAtScrape = 0
   #foreign = Number.NaN
+  #kvTokensUnseen = Number.NaN
   #movedMs = Number.NEGATIVE_INFINITY
 
   constructor(ledger: LedgerView) {
@@ -77,6 +81,12 @@ export class ScrapeState implements ScrapeView {
   get foreignInFlight(): number {
     return this.#foreign
   }
+  get waitingMost(): number {
+    return this.#metrics.waiting + this.#ledger.placed - this.#placedAtScrape
+  }
+  get kvTokensUnseen(): number {
+    return this.#kvTokensUnseen
+  }
   get adapters(): ReadonlySet<string> {
     return this.#metrics.adapters ?? NO_ADAPTERS
   }
@@ -95,7 +105,9 @@ export class ScrapeState implements ScrapeView {
 
   /** To be called right before the request for the scrape is sent. */
   mark(nowMs: number): ScrapeMark {
-    return { takenMs: nowMs, placed: this.#ledger.placed, inFlight: this.#ledger.inFlight }
+    const { placed, inFlight, promptTokens, outputTokensDone, prefillTokensPending } = this.#ledger
+    const kvTokens = promptTokens + outputTokensDone
+    return { takenMs: nowMs, placed, inFlight, kvTokens, kvTokensPrefilled: kvTokens - prefillTokensPending }
   }
 
   /** Takes an answer in; false where an answer asked for later was taken already. */
@@ -110,6 +122,8 @@ export class ScrapeState implements ScrapeView {
     // between is not taken for a stranger's.
     const own = Math.max(mark.inFlight, this.#ledger.inFlight)
     this.#foreign = Math.max(0, metrics.waiting + metrics.running - own)
+    const usedTokens = metrics.kvUsageRatio * metrics.kvBlocks * metrics.kvBlockTokens
+    this.#kvTokensUnseen = Math.max(0, usedTokens - mark.kvTokens) + Math.min(0, usedTokens - mark.kvTokensPrefilled)
     return true
   }
 
@@ -117,6 +131,7 @@ export class ScrapeState implements ScrapeView {
   expire(): void {
     this.#metrics = UNKNOWN
     this.#foreign = Number.NaN
+    this.#kvTokensUnseen = Number.NaN
   }
 
   get known(): boolean {

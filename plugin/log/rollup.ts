@@ -50,6 +50,8 @@ const ENDED = {
   'instance error': 'instance_errors',
   'client gone': 'clients_gone',
   'timed out': 'timed_out',
+  // Nobody waited for the end any more, as far as we know.
+  unknown: 'clients_gone',
 } as const
 
 /**

@@ -46,6 +46,9 @@ export interface AttemptRow {
   readonly error?: string
 }
 
+/** Blocks of a prompt's beginning that are logged: 64 KiB of text, 1 KiB of log. Chosen: longer than nine of ten prompts of the traces in use. */
+export const LOGGED_PREFIX_BLOCKS_MAX = 256
+
 export interface CallRow {
   readonly kind: 'call'
   readonly gateway: string
@@ -55,6 +58,8 @@ export interface CallRow {
   }
   /** Absent when the operator switched text features off. */
   readonly textFeatures?: Uint32Array
+  /** Chained hashes of the prompt's 256-byte blocks, lower 32 bits, the first `LOGGED_PREFIX_BLOCKS_MAX`; absent like the text features. */
+  readonly prefixBlocks?: Uint32Array
   /** Absent when no instance could be chosen at all. */
   readonly instance?: InstanceKey
   readonly decision: DecisionRow
@@ -106,7 +111,13 @@ export interface NowRow {
     readonly ready: boolean
     readonly version: string
     /** Pool name → policy name, models served. */
-    readonly pools: readonly { readonly name: string; readonly policy: string; readonly models: readonly string[] }[]
+    readonly pools: readonly {
+      readonly name: string
+      readonly policy: string
+      readonly models: readonly string[]
+      /** Absent where nothing is ever held; `offReason` while it is not. */
+      readonly hold?: { readonly order: string; readonly held: number; readonly offReason?: string }
+    }[]
   }
   readonly fleet: readonly FleetNowRow[]
 }

@@ -50,6 +50,7 @@ const CALL: readonly CallColumn[] = [
   ['censored', (row) => flag(row.outcome.censored)],
   ['finish_reason', (row) => row.outcome.finishReason ?? null],
   ['text_features', (row) => (row.textFeatures === undefined || row.textFeatures.length === 0 ? null : blobOf(row.textFeatures))],
+  ['prefix_blocks', (row) => (row.prefixBlocks === undefined || row.prefixBlocks.length === 0 ? null : blobOf(row.prefixBlocks))],
 ]
 
 /** Writes a call with its candidates and attempts; gives the id of the instance it was placed on, null where there was none. */

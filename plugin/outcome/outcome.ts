@@ -1,5 +1,8 @@
-/** How a placed call ended. An outcome is not a boolean: who failed decides what is learned from it. */
-export type OutcomeKind = 'completed' | 'instance error' | 'client gone' | 'timed out'
+/**
+ * How a placed call ended. An outcome is not a boolean: who failed decides what is learned from it. 'unknown': a gateway that places by API
+ * never told; nothing is learned.
+ */
+export type OutcomeKind = 'completed' | 'instance error' | 'client gone' | 'timed out' | 'unknown'
 
 export interface Outcome {
   readonly kind: OutcomeKind

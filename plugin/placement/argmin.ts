@@ -14,8 +14,26 @@ export function preferLeast(count: number, { costs, probabilities }: Distributio
   for (let i = 0; i < count; i++) probabilities[i] = ties === 0 ? 1 / count : (costs[i] as number) <= limit ? 1 / ties : 0
 }
 
-/** A stateless policy that takes the candidate of least cost, ties at random. */
-export function createArgmin(name: string, writeCosts: (candidates: Candidates, costs: Float64Array, call: Call) => void): Policy {
+/** Gives unknown costs the mean of the known ones, so that a missing scrape neither attracts nor repels. */
+export function fillUnknown(count: number, costs: Float64Array): void {
+  let sum = 0
+  let known = 0
+  for (let i = 0; i < count; i++) {
+    if (Number.isNaN(costs[i])) continue
+    sum += costs[i] as number
+    known++
+  }
+  if (known === count) return
+  const mean = known === 0 ? 0 : sum / known
+  for (let i = 0; i < count; i++) if (Number.isNaN(costs[i])) costs[i] = mean
+}
+
+/** A policy that takes the candidate of least cost, ties at random. Stateless unless `memory` is given. */
+export function createArgmin(
+  name: string,
+  writeCosts: (candidates: Candidates, costs: Float64Array, call: Call) => void,
+  memory: Pick<Policy, 'onPlaced' | 'onSettled'> = {},
+): Policy {
   return {
     name,
     reason: 'lowest cost',
@@ -23,5 +41,6 @@ export function createArgmin(name: string, writeCosts: (candidates: Candidates, 
       writeCosts(candidates, out.costs, call)
       preferLeast(candidates.count, out)
     },
+    ...memory,
   }
 }

@@ -1,5 +1,6 @@
 import type { Call } from '../call/call.ts'
 import type { InstanceView } from '../fleet/instance.ts'
+import { believedKvTokens, believedWaiting, kvCapacityTokens } from './belief.ts'
 import { CALL_COLUMNS, CANDIDATE_COLUMNS } from './features.ts'
 import type { Candidates, Distribution } from './policy.ts'
 
@@ -9,6 +10,8 @@ export interface CallFacts {
   readonly predictedOutputTokens: number
   /** LoRA adapter asked for: the model name is one the pool knows as an adapter. */
   readonly adapter?: string
+  /** How long the call was held before this decision, ms; 0 when it came just now. */
+  readonly heldMs?: number
 }
 
 export interface CandidateInput {
@@ -48,7 +51,7 @@ export function createWorkbench(): Workbench {
         writeCandidateRow(rows, i * CANDIDATE_COLUMNS.length, instance, input)
       }
       writeCallRow(callRow, input, poolInFlight)
-      return { count, instances: input.instances, rows, callRow }
+      return { count, instances: input.instances, rows, callRow, nowMs: input.nowMs }
     },
     get out() {
       return out
@@ -74,10 +77,16 @@ function writeCallRow(row: Float32Array, { call, facts, count }: CandidateInput,
   row[12] = facts.predictedOutputTokens
   row[13] = count
   row[14] = poolInFlight
+  row[15] = facts.heldMs ?? 0
 }
 
 /** The order below is that of CANDIDATE_COLUMNS; a test holds the two together. */
-function writeCandidateRow(rows: Float32Array, at: number, instance: InstanceView, { call, facts, matchedBlocks, nowMs }: CandidateInput): void {
+function writeCandidateRow(
+  rows: Float32Array,
+  at: number,
+  instance: InstanceView,
+  { call, facts, matchedBlocks, nowMs }: CandidateInput,
+): void {
   const { ledger, scrape } = instance
   const { adapter } = facts
   rows[at] = ledger.inFlight
@@ -97,4 +106,8 @@ function writeCandidateRow(rows: Float32Array, at: number, instance: InstanceVie
   const blocks = call.prefixBlocks.length
   rows[at + 13] = blocks === 0 ? 0 : (matchedBlocks[instance.slot] ?? 0) / blocks
   rows[at + 14] = adapter === undefined ? Number.NaN : scrape.adapters.has(adapter) ? 1 : 0
+  rows[at + 15] = ledger.awaitingFirstToken
+  rows[at + 16] = believedWaiting(instance)
+  rows[at + 17] = believedKvTokens(instance)
+  rows[at + 18] = kvCapacityTokens(instance)
 }

@@ -33,6 +33,7 @@ export const CALL_COLUMNS: readonly Column[] = [
   column('predictedOutputTokens', 'Predicted output', 'tokens'),
   column('poolCandidates', 'Candidates', 'count'),
   column('poolInFlight', 'In flight in the pool', 'count'),
+  column('heldMs', 'Held', 'ms', 0),
 ]
 
 /** Known of one candidate instance before the call is placed. */
@@ -52,6 +53,10 @@ export const CANDIDATE_COLUMNS: readonly Column[] = [
   column('foreignInFlight', 'Foreign load', 'count'),
   column('prefixMatch', 'Prefix cached', 'ratio'),
   column('adapterLoaded', 'Adapter loaded', 'flag'),
+  column('awaitingFirstToken', 'Awaiting first token', 'count'),
+  column('waitingBelieved', 'Waiting (believed)', 'count'),
+  column('kvTokensBelieved', 'KV in use (believed)', 'tokens'),
+  column('kvTokensCapacity', 'KV capacity', 'tokens'),
 ]
 
 /** Position of each candidate column in its row, by name: `AT.inFlight`. */
@@ -76,6 +81,10 @@ export type CandidateColumnName =
   | 'foreignInFlight'
   | 'prefixMatch'
   | 'adapterLoaded'
+  | 'awaitingFirstToken'
+  | 'waitingBelieved'
+  | 'kvTokensBelieved'
+  | 'kvTokensCapacity'
 
 export type CallColumnName =
   | 'promptTokens'
@@ -93,6 +102,7 @@ export type CallColumnName =
   | 'predictedOutputTokens'
   | 'poolCandidates'
   | 'poolInFlight'
+  | 'heldMs'
 
 /** Names the column list: part of every model and of every logged row; a model with another hash is refused by name. */
 export const FEATURE_HASH = hashColumns(CALL_COLUMNS, CANDIDATE_COLUMNS)

@@ -1,5 +1,6 @@
 import { createArgmin } from './argmin.ts'
-import { AT, CANDIDATE_COLUMNS } from './features.ts'
+import { cell } from './cell.ts'
+import { AT } from './features.ts'
 import type { Policy } from './policy.ts'
 
 /** Output guessed per prompt token where nothing predicts it; the factor of the rule this reproduces. */
@@ -10,11 +11,18 @@ const OUTPUT_PER_PROMPT_TOKEN = 1.5
  * sum, not of each call: at most half a token per call apart.
  */
 export function createLeastTokens(): Policy {
-  return createArgmin('least-tokens', ({ count, rows }, costs) => {
-    for (let i = 0; i < count; i++) {
-      const at = i * CANDIDATE_COLUMNS.length
-      const guessed = Math.round(OUTPUT_PER_PROMPT_TOKEN * (rows[at + AT.promptTokensInFlight] as number))
-      costs[i] = (rows[at + AT.prefillTokensPending] as number) + guessed
+  return createArgmin('least-tokens', (candidates, costs) => {
+    for (let i = 0; i < candidates.count; i++) {
+      const guessed = Math.round(OUTPUT_PER_PROMPT_TOKEN * cell(candidates, i, AT.promptTokensInFlight))
+      costs[i] = cell(candidates, i, AT.prefillTokensPending) + guessed
     }
+  })
+}
+
+/** `least-tokens-predicted`: the same with predicted output, less what has been produced already: prompts until their first token + output left. */
+export function createLeastTokensPredicted(): Policy {
+  return createArgmin('least-tokens-predicted', (candidates, costs) => {
+    for (let i = 0; i < candidates.count; i++)
+      costs[i] = cell(candidates, i, AT.prefillTokensPending) + cell(candidates, i, AT.outputTokensLeft)
   })
 }

@@ -12,6 +12,8 @@ export interface Candidates {
   readonly rows: Float32Array
   /** One row of `CALL_COLUMNS.length` values. */
   readonly callRow: Float32Array
+  /** Monotonic time of the decision, ms. */
+  readonly nowMs: number
 }
 
 /** What a policy fills, one value per candidate; both arrays may be longer than `candidates.count`. */
@@ -43,10 +45,33 @@ export interface Policy {
   readonly name: string
   /** The reason to give when its own wish is followed and nothing more special holds. */
   readonly reason: Reason
+  /** The rule holds calls itself: they wait at the router, first come, first served, while every instance has more than so many waiting. */
+  readonly hold?: { readonly waitingMax: number }
   /** Fills costs and probabilities for `candidates` (count ≥ 1). May throw: the router then asks the fallback policy and counts it. */
   distribute(candidates: Candidates, call: Call, out: Distribution): void
-  onPlaced?(instance: InstanceView, call: Call): void
-  onSettled?(instance: InstanceView, call: Call): void
+  onPlaced?(instance: InstanceView, call: Call, placed: Placed): void
+  /** The same instance as in `onPlaced`, also where a fallback answered in the end. */
+  onSettled?(instance: InstanceView, call: Call, settled: Settled): void
+}
+
+/** What a policy that keeps state is told when a call was placed. Tokens; NaN is unknown. */
+export interface Placed {
+  readonly nowMs: number
+  readonly promptTokens: number
+  readonly predictedOutputTokens: number
+}
+
+/** What a policy that keeps state is told when a call ended. NaN is unknown. */
+export interface Settled {
+  readonly nowMs: number
+  /** The whole answer came, from the instance that was chosen first. */
+  readonly completed: boolean
+  /** The instance's own times: from its dispatch on, holding not included. */
+  readonly ttftMs: number
+  readonly tpotMs: number
+  readonly e2eMs: number
+  readonly promptTokens: number
+  readonly outputTokens: number
 }
 
 /** The decision as it is logged and obeyed. */

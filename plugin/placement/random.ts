@@ -1,9 +1,9 @@
 import type { Policy } from './policy.ts'
 
-/** `random`: uniform over the candidates. */
-export function createRandom(): Policy {
+/** `random`: uniform over the candidates. LiteLLM's simple shuffle with equal weights is the same rule. */
+export function createRandom(name = 'random'): Policy {
   return {
-    name: 'random',
+    name,
     reason: 'drawn at random',
     distribute({ count }, _call, { costs, probabilities }) {
       costs.fill(Number.NaN, 0, count)

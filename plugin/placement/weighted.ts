@@ -12,13 +12,16 @@ export interface Weights {
 /** The Gateway API Inference Extension's default blend; no weight on adapters. */
 export const GAIE_WEIGHTS: Weights = { queue: 2, kv: 2, prefix: 3, adapter: 0 }
 
+/** The best blend that the BLIS study found. */
+export const BLIS_WEIGHTS: Weights = { queue: 3, kv: 0, prefix: 4, adapter: 0 }
+
 /**
  * `weighted`: max of queue·(max−w)/(max−min) + kv·(1−kvUsage) + prefix·match + adapter·loaded, ties at random; w is the waiting calls
  * that the scrape tells, and the queue term is 1 where all wait alike (Gateway API Inference Extension). An unknown value scores as the mean
  * of the known ones, so that a missing scrape neither attracts nor repels; the cost is the score, negated.
  */
-export function createWeighted(weights: Weights = GAIE_WEIGHTS): Policy {
-  return createArgmin('weighted', (candidates, costs) => {
+export function createWeighted(weights: Weights = GAIE_WEIGHTS, name = 'weighted'): Policy {
+  return createArgmin(name, (candidates, costs) => {
     costs.fill(0, 0, candidates.count)
     addQueue(candidates, costs, weights.queue)
     addScore({ candidates, costs, at: AT.kvUsage, weight: weights.kv, score: (kv) => 1 - kv })

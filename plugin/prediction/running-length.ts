@@ -57,7 +57,8 @@ function add(means: Map<string, Running>, key: string, outputTokens: number): vo
   const running = means.get(key) ?? { count: 0, meanTokens: 0 }
   running.count++
   running.meanTokens += (outputTokens - running.meanTokens) / Math.min(running.count, SMOOTHING_ANSWERS)
-  means.delete(key)
+  // Order matters only near the bound; and a map that is reordered at every call leaves its dead tables to the garbage collector.
+  if (means.size > KEYS_MAX / 2) means.delete(key)
   means.set(key, running)
   if (means.size > KEYS_MAX) means.delete(means.keys().next().value as string)
 }

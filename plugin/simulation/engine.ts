@@ -1,14 +1,15 @@
-import { clearWork, emptyWork, stepMs } from '../impact/step.ts'
-import { type EngineCounters, type EngineState, free, type Sequence, targetTokens, WaitingQueue } from './engine-state.ts'
-import { KvBlocks } from './kv-blocks.ts'
-import { KV_BLOCK_TOKENS, type Profile } from './profiles.ts'
-import { scheduleV0, scheduleV1 } from './schedule.ts'
+import { EngineCore } from './engine/core.ts'
+import { DECODING, NO_HASHES, NONE, SequenceTable } from './engine/sequences.ts'
+import { type EngineCounters, emittedOf, type Scheduling } from './engine/state.ts'
+import type { Profile } from './profiles.ts'
 
 /** The profile, and what deviates from it. */
 export interface EngineOptions extends Partial<Omit<Profile, 'name' | 'label'>> {
   readonly profile: Profile
   /** Calls that may wait; one more is refused as 'full'. Unbounded by default, as in vLLM. */
   readonly maxQueued?: number
+  /** 'fcfs' by default. */
+  readonly scheduling?: Scheduling
 }
 
 export interface EngineCall {
@@ -19,6 +20,8 @@ export interface EngineCall {
   readonly outputTokens: number
   /** Chained hashes of the prompt's full 16-token blocks (and of the output's, where known), safe integers. */
   readonly blockHashes?: ArrayLike<number>
+  /** Lower goes first under priority scheduling; 0 by default. */
+  readonly priority?: number
 }
 
 /** 'too long': the prompt and one token do not fit into the KV memory at all. */
@@ -54,95 +57,73 @@ export interface EngineStats extends Readonly<EngineCounters> {
 }
 
 /**
- * A continuous-batching engine, as pure state: no clock, no dice. `step()` computes one step at once and says how long it takes;
- * who calls it decides what time means (the twin adds it up, the virtual instance waits for it).
+ * One engine driven step by step, with every token told: the twin's own core (`EngineCore`) behind calls known by id. Pure state: no
+ * clock, no dice. `step()` computes one step at once and says how long it takes; the virtual instance waits that long.
  */
 export class Engine {
-  readonly #state: EngineState
-  readonly #order: 'v0' | 'v1'
+  readonly #table = new SequenceTable()
+  readonly #core: EngineCore
   readonly #maxQueued: number
-  readonly #sequences = new Map<number, Sequence>()
+  readonly #slots = new Map<number, number>()
+  readonly #ids: number[] = []
   /** Longest context, prompt and output together, in tokens. */
   readonly maxContextTokens: number
 
   constructor(options: EngineOptions) {
-    const { profile, maxQueued = Number.POSITIVE_INFINITY, ...deviations } = options
-    const settings = { ...profile, ...deviations }
-    const admissionBlocks = Math.floor(settings.kvBlocks * settings.admissionKvRatio)
-    this.#order = settings.order
+    const { profile, maxQueued = Number.POSITIVE_INFINITY, scheduling = 'fcfs', ...deviations } = options
+    this.#core = new EngineCore({ table: this.#table, profile: { ...profile, ...deviations }, scheduling })
     this.#maxQueued = maxQueued
-    this.maxContextTokens = admissionBlocks * KV_BLOCK_TOKENS - 1
-    this.#state = {
-      law: settings.law,
-      kv: new KvBlocks(settings.kvBlocks),
-      seats: settings.seats,
-      budgetTokens: settings.budgetTokens,
-      prefixCache: settings.prefixCache,
-      admissionBlocks,
-      running: [],
-      waiting: new WaitingQueue(),
-      work: emptyWork(),
-      counters: { steps: 0, preemptions: 0, prefixQueryTokens: 0, prefixHitTokens: 0, promptTokens: 0, generationTokens: 0 },
-    }
+    this.maxContextTokens = this.#core.maxContextTokens
   }
 
   /** Nothing runs and nothing waits. */
   get idle(): boolean {
-    return this.#sequences.size === 0
+    return this.#core.idle
   }
 
   /** Puts a call at the end of the waiting queue. Throws when its id is in the engine already or it asks for no output. */
   submit(call: EngineCall): Submitted {
-    if (this.#sequences.has(call.id)) throw new Error(`call ${call.id} is in the engine already`)
+    if (this.#slots.has(call.id)) throw new Error(`call ${call.id} is in the engine already`)
     if (!(call.outputTokens >= 1 && call.promptTokens >= 1))
       throw new Error(`call ${call.id} needs a prompt and an output of at least one token`)
     if (call.promptTokens >= this.maxContextTokens) return 'too long'
-    if (this.#state.waiting.length >= this.#maxQueued) return 'full'
-    const sequence: Sequence = {
-      id: call.id,
-      promptTokens: call.promptTokens,
-      outputTokens: Math.min(call.outputTokens, this.maxContextTokens - call.promptTokens),
-      blockHashes: call.blockHashes ?? [],
-      computedTokens: 0,
-      emittedTokens: 0,
-      scheduledTokens: 0,
-      anonymousBlocks: 0,
-      heldHashes: [],
-      namedBlocks: 0,
-      cachedTokens: 0,
-      preemptions: 0,
-    }
-    this.#sequences.set(call.id, sequence)
-    this.#state.waiting.push(sequence)
+    if (this.#core.state.waiting.length >= this.#maxQueued) return 'full'
+    const slot = this.#table.claim()
+    this.#table.promptTokens[slot] = call.promptTokens
+    this.#table.outputTokens[slot] = call.outputTokens
+    this.#table.priority[slot] = call.priority ?? 0
+    this.#table.blockHashes[slot] = call.blockHashes ?? NO_HASHES
+    this.#core.submit(slot)
+    this.#slots.set(call.id, slot)
+    this.#ids[slot] = call.id
     return 'queued'
   }
 
   /** Takes a call out wherever it stands, at any time; false when it is not in the engine. */
   abort(id: number): boolean {
-    const sequence = this.#sequences.get(id)
-    if (!sequence) return false
-    this.#sequences.delete(id)
-    if (this.#state.waiting.remove(sequence)) return true
-    this.#state.running.splice(this.#state.running.indexOf(sequence), 1)
-    free(this.#state, sequence)
+    const slot = this.#slots.get(id)
+    if (slot === undefined) return false
+    this.#core.abort(slot)
+    this.#leave(slot)
     return true
   }
 
   /** Computes one step: schedules, takes the time by the step law, emits. */
   step(): StepResult {
-    const state = this.#state
-    const preempted: number[] = []
-    clearWork(state.work)
-    if (this.#order === 'v1') scheduleV1(state, preempted)
-    else scheduleV0(state, preempted)
-    if (state.work.tokens === 0) return { durationMs: 0, emitted: [], preempted }
-    state.counters.steps++
-    return { durationMs: stepMs(state.law, state.work), emitted: this.#advance(), preempted }
+    const busy = this.#core.begin(0)
+    const preempted = this.#core.state.preempted.map((slot) => this.#ids[slot] as number)
+    if (!busy) return { durationMs: 0, emitted: [], preempted }
+    this.#core.cut(0)
+    const durationMs = this.#core.endMs
+    const emitted = this.#emissions()
+    this.#core.complete()
+    for (const slot of this.#core.events.finished) this.#leave(slot)
+    return { durationMs, emitted, preempted }
   }
 
   /** Counts, blocks and totals as they are now. */
   stats(): EngineStats {
-    const { running, waiting, kv, counters } = this.#state
+    const { running, waiting, kv, counters } = this.#core.state
     return {
       ...counters,
       running: running.length,
@@ -153,33 +134,45 @@ export class Engine {
     }
   }
 
-  /** Books the step's tokens: a call that has its whole context computed emits one token, in this same step. */
-  #advance(): Emission[] {
-    const { running, counters } = this.#state
+  #leave(slot: number): void {
+    this.#slots.delete(this.#ids[slot] as number)
+    this.#table.release(slot)
+  }
+
+  /** Who gets a token at the end of the step under way, which is the run's only one. */
+  #emissions(): Emission[] {
+    const { state } = this.#core
     const emitted: Emission[] = []
-    let kept = 0
-    for (const sequence of running) {
-      sequence.computedTokens += sequence.scheduledTokens
-      const emits = sequence.scheduledTokens > 0 && sequence.computedTokens === targetTokens(sequence)
-      sequence.scheduledTokens = 0
-      if (emits) {
-        sequence.emittedTokens++
-        counters.generationTokens++
-        const first = sequence.emittedTokens === 1
-        if (first) counters.promptTokens += sequence.promptTokens
-        const finished = sequence.emittedTokens === sequence.outputTokens
-        emitted.push({ id: sequence.id, tokens: 1, first, finished, cachedTokens: sequence.cachedTokens })
-        if (finished) {
-          this.#sequences.delete(sequence.id)
-          free(this.#state, sequence)
-          continue
-        }
-      }
-      running[kept++] = sequence
-    }
-    running.length = kept
+    for (let slot = state.running.head; slot !== NONE; slot = this.#table.next[slot] as number)
+      if (this.#emits(slot)) emitted.push(this.#emission(slot))
     return emitted
   }
+
+  #emits(slot: number): boolean {
+    const { state } = this.#core
+    const table = this.#table
+    if (table.state[slot] === DECODING) return state.decodes && (!state.uneven || (table.scheduled[slot] as number) > 0)
+    const scheduled = isChunkOfStep(this.#core, slot) ? (table.scheduled[slot] as number) : 0
+    const target = (table.promptTokens[slot] as number) + (table.emittedLag[slot] as number)
+    return scheduled > 0 && (table.computedLag[slot] as number) + scheduled === target
+  }
+
+  #emission(slot: number): Emission {
+    const table = this.#table
+    const tokens = emittedOf(this.#core.state, slot) + 1
+    return {
+      id: this.#ids[slot] as number,
+      tokens: 1,
+      first: tokens === 1,
+      finished: tokens === table.outputTokens[slot],
+      cachedTokens: table.cachedTokens[slot] as number,
+    }
+  }
+}
+
+function isChunkOfStep({ state }: EngineCore, slot: number): boolean {
+  for (let i = 0; i < state.chunkCount; i++) if (state.chunks[i] === slot) return true
+  return false
 }
 
 /** An engine of `options.profile`, with whatever else `options` sets in place of the profile's own. */

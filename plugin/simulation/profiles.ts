@@ -1,4 +1,7 @@
+import { z } from 'zod'
 import { type SimpleCoefficients, type StepLaw, simpleLaw } from '../impact/step.ts'
+import fittedProfiles from './fitted-profiles.json' with { type: 'json' }
+import { PROFILE_SCHEMA } from './profile-schema.ts'
 
 /** One instance type: its step law and the engine settings that decide what fits. Plain JSON. */
 export interface Profile {
@@ -206,9 +209,12 @@ const SCENARIOS: readonly ScenarioRow[] = [
   },
 ]
 
+/** Fitted by `npm run bench -- profiles --write` from public measurements; the file holds the errors of each fit. */
+const FITTED_BY_SCRIPT: readonly Profile[] = z.array(PROFILE_SCHEMA).parse(fittedProfiles)
+
 /** Every shipped profile by name. */
 export const PROFILES: ReadonlyMap<string, Profile> = new Map(
-  [...FITTED.map(fitted), ...SCENARIOS.map(scenario)].map((profile) => [profile.name, profile]),
+  [...FITTED.map(fitted), ...SCENARIOS.map(scenario), ...FITTED_BY_SCRIPT].map((profile) => [profile.name, profile]),
 )
 
 /** The shipped profile called `name`; throws with the list of names where there is none. */

@@ -11,8 +11,12 @@ const BACKLOG_CALLS = 8
 const WARM_UP_CALLS = 300
 const MEASURED_CALLS = 600
 
-/** Prompt and output of one call of a mix. */
-export type DrawLengths = (rng: Rng) => { readonly promptTokens: number; readonly outputTokens: number }
+/** Prompt and output of one call of a mix, and the prompt's block hashes where a cache may know them. */
+export type DrawLengths = (rng: Rng) => {
+  readonly promptTokens: number
+  readonly outputTokens: number
+  readonly blockHashes?: ArrayLike<number>
+}
 
 /** Calls per second that one instance completes when it always has calls waiting: its capacity for the mix. Deterministic. */
 export function instanceCallsPerS(profile: Profile, draw: DrawLengths = drawCall): number {

@@ -271,6 +271,7 @@ test('no redirect leaves this origin, whatever is asked for', () => {
     }),
     { numRuns: 2_000 },
   )
+  expect(safeNext('/.//evil.example')).toBe('/')
   expect(safeNext('/decisions?pool=a%20b&before=0AMFVJKFM00')).toBe('/decisions?pool=a%20b&before=0AMFVJKFM00')
 })
 

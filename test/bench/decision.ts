@@ -9,6 +9,8 @@ import { atMost, type Bar, type BenchResult, median, progress, type Row, rounded
 
 /** µs that one decision may cost, by number of instances. */
 const GOALS = { 4: 10, 64: 60, 512: 400 } as const
+/** µs for the policies that roll the belief forward, at 8 instances with 32 calls each in flight. */
+const LOOK_AHEAD_GOAL = 50
 const ROUNDS = 9
 
 /**
@@ -19,17 +21,24 @@ export async function run(): Promise<BenchResult> {
   const rows: Row[] = []
   const bars: Bar[] = []
   const cases = ['least-request-speed', 'weighted', 'p2c'].flatMap((policy) => ([4, 64, 512] as const).map((size) => ({ policy, size })))
+  const lookAhead = ['impact', 'predicted-latency']
+  const total = cases.length + lookAhead.length
   for (const [i, { policy, size }] of cases.entries()) {
-    const us = measure(size, policy)
+    const us = measure(loadedFleet(size), policy)
     rows.push({ policy, instances: size, 'µs per decision': rounded(us) })
     if (policy === 'least-request-speed') bars.push(atMost(`us${size}`, rounded(us), GOALS[size]))
-    progress(i + 1, cases.length, `${policy} on ${size} instances`)
+    progress(i + 1, total, `${policy} on ${size} instances`)
+  }
+  for (const [i, policy] of lookAhead.entries()) {
+    const us = measure(loadedFleet(8, 32), policy)
+    rows.push({ policy, instances: 8, 'µs per decision': rounded(us) })
+    bars.push(atMost(`${policy}Us8`, rounded(us), LOOK_AHEAD_GOAL))
+    progress(cases.length + i + 1, total, `${policy} on 8 instances with 32 calls each`)
   }
   return { rows, bars }
 }
 
-function measure(size: number, policy: string): number {
-  const fleet = loadedFleet(size)
+function measure(fleet: Fleet, policy: string): number {
   const decide = createDecide({
     fleet,
     rng: createRng(1),
@@ -41,7 +50,7 @@ function measure(size: number, policy: string): number {
   const policies = { policy: createPolicy(policy), fallbackPolicy: createPolicy('least-request'), explorationRatio: 0.01 }
   const facts = { promptTokens: 300, predictedOutputTokens: 150 }
   const call = sketchCall({ prefixBlocks: BigUint64Array.from({ length: 8 }, (_, i) => BigInt(i + 1)) })
-  const iterations = Math.max(500, Math.floor(100_000 / size))
+  const iterations = Math.max(500, Math.floor(100_000 / fleet.instances('m').length))
   const means = Array.from({ length: ROUNDS }, () => {
     const startedMs = systemClock.nowMs()
     for (let i = 0; i < iterations; i++) decide({ pool: 'm', policies, call, facts, lengthVersion: 'none', nowMs: startedMs })
@@ -50,8 +59,11 @@ function measure(size: number, policy: string): number {
   return median(means)
 }
 
-/** A pool where every instance holds calls, has been scraped, and every third holds the prompt's first blocks. */
-function loadedFleet(size: number): Fleet {
+/**
+ * A pool where every instance holds calls, has been scraped, and every third holds the prompt's first blocks. With `callsEach` so many calls of different
+ * lengths are in flight on each, seven of eight decoding.
+ */
+function loadedFleet(size: number, callsEach?: number): Fleet {
   const fleet = createFleet({ options: FLEET_DEFAULTS })
   const desired = Array.from({ length: size }, (_, i) => ({
     name: `i${String(i).padStart(3, '0')}`,
@@ -69,18 +81,20 @@ function loadedFleet(size: number): Fleet {
       `vllm:num_requests_running ${i % 7}\nvllm:num_requests_waiting ${i % 5}\nvllm:kv_cache_usage_perc 0.${i % 10}\n`,
       nowMs,
     )
-    for (let k = 0; k < 1 + (i % 9); k++)
-      fleet.dispatch(
+    for (let k = 0; k < (callsEach ?? 1 + (i % 9)); k++) {
+      const dispatch = fleet.dispatch(
         instance,
         {
           callId: i * 100 + k,
-          promptTokens: 200,
-          predictedOutputTokens: 100,
+          promptTokens: callsEach ? 20 + 9 * k : 200,
+          predictedOutputTokens: callsEach ? 10 + ((k * 37) % 300) : 100,
           stream: true,
           ...(i % 3 === 0 ? { prefixBlocks: BigUint64Array.of(1n, 2n, 3n) } : {}),
         },
         nowMs,
       )
+      if (callsEach && k % 8 > 0) fleet.progress(instance, dispatch, 1 + ((k * 13) % 40), nowMs)
+    }
   })
   return fleet
 }

@@ -3,6 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { type Config, ConfigError, parseConfig, parseInstancesFile } from '../../plugin/config.ts'
+import type { InstanceView } from '../../plugin/fleet/instance.ts'
+import { HOLD_ORDERS, HOLD_RULE_DEFAULTS } from '../../plugin/hold/hold-rules.ts'
+import { holdSetting, routerPool } from '../../plugin/main-pools.ts'
 import { POLICY_NAMES } from '../../plugin/placement/policies.ts'
 
 function parse(text: string, env: Record<string, string> = {}): Config {
@@ -101,4 +104,40 @@ test('listen takes a port, an address, IPv6 in brackets, or off', () => {
   expect(at('9000')).toEqual({ host: '127.0.0.1', port: 9000 })
   expect(at('"[::1]:9000"')).toEqual({ host: '::1', port: 9000 })
   expect(at('"off"')).toBeUndefined()
+})
+
+test('hold is an order, or an order with its numbers; an engine that orders by itself needs none', () => {
+  const hold = (text: string) => parse(`pools: [{name: m, ${text} instances: [{url: "http://h:1"}]}]`).pools[0]?.hold
+  expect(hold('')).toEqual({ order: 'auto' })
+  expect(hold('hold: kv-time,')).toEqual({ order: 'kv-time' })
+  expect(hold('hold: {order: fcfs, waitingMax: 8, reserve: 0.05, maxMs: 9000},')).toEqual({
+    order: 'fcfs',
+    waitingMax: 8,
+    reserve: 0.05,
+    maxMs: 9_000,
+  })
+  expect(problemsOf('pools: [{name: m, hold: longest, instances: [{url: "http://h:1"}]}]')).toEqual(['pools.0.hold "longest"'])
+  expect(problemsOf('pools: [{name: m, enginePriority: true, hold: fcfs, instances: [{url: "http://h:1"}]}]')).toEqual([
+    'pools.0.hold "fcfs"',
+  ])
+  expect(holdSetting({ order: 'off' })).toBeUndefined()
+  for (const order of HOLD_ORDERS) expect(holdSetting(hold(`hold: ${order},`)!)).toMatchObject({ when: 'always', rule: { order } })
+  expect(holdSetting(hold('')!)).toMatchObject({ when: 'capacity known', rule: HOLD_RULE_DEFAULTS })
+})
+
+test('a profile that does not exist is told, of a pool and of an instance', () => {
+  const text = 'pools: [{name: m, profile: a, instances: [{url: "http://h:1", profile: b}, {url: "http://h:2", profile: ok}]}]'
+  const problem = (() => {
+    try {
+      return parseConfig({ input: { path: 'x.yaml', text }, env: {}, policyNames: POLICY_NAMES, profileNames: ['ok'] })
+    } catch (error) {
+      return error
+    }
+  })()
+  expect((problem as ConfigError).problems.map(({ key }) => key)).toEqual(['pools.0.profile', 'pools.0.instances.0.profile'])
+  const [pool] = parse(
+    'pools: [{name: m, profile: v100-paper, instances: [{url: "http://h:1", profile: a100-8b}, {url: "http://h:2"}]}]',
+  ).pools
+  const shape = (name: string) => routerPool(pool!).profileOf?.({ name } as InstanceView)
+  expect([shape('h:1')?.kvBlocks, shape('h:2')?.kvBlocks]).toEqual([25_000, 512])
 })

@@ -22,7 +22,8 @@ async function rowsOf(site: Parameters<typeof storedCalls>[0], count: number) {
 
 test("an instance killed mid-stream: the call ends with the API's error, the next calls avoid it", async () => {
   const instances = [await startInstance(), await startInstance()]
-  const site = await startSite(instances)
+  // No trial call within the test: on a busy machine one would come in between.
+  const site = await startSite(instances, { health: { ejectMs: 60_000 } })
   const openai = clientOf(site.proxy)
   const { data: stream, response } = await openai.chat.completions
     .create({ model, stream: true, messages: question, max_tokens: 4_000 }, tokens(4_000))
@@ -38,7 +39,8 @@ test("an instance killed mid-stream: the call ends with the API's error, the nex
   const calls = await rowsOf(site, 7)
   expect(calls[0]).toMatchObject({ outcome: 'instance error', instance: `i${victim}`, attempts: 1 })
   expect(calls.slice(1).every((one) => one.outcome === 'completed' && one.instance === `i${1 - victim}`)).toBe(true)
-  expect(calls.slice(2).every((one) => one.attempts === 1)).toBe(true)
+  // Until a scrape or a call finds nobody listening, one call may still be sent there; it is tried again.
+  expect(calls.filter((one) => one.attempts > 1).length).toBeLessThanOrEqual(1)
 }, 60_000)
 
 test('an instance killed before the first byte: the call is retried, the caller sees success', async () => {

@@ -1,5 +1,5 @@
 import type { Call } from '../../plugin/call/call.ts'
-import type { InstanceView } from '../../plugin/fleet/instance.ts'
+import type { DispatchView, InstanceView } from '../../plugin/fleet/instance.ts'
 import { type CandidateInput, createWorkbench } from '../../plugin/placement/candidates.ts'
 import type { Candidates, Distribution } from '../../plugin/placement/policy.ts'
 
@@ -14,6 +14,19 @@ export interface Sketch {
   readonly waiting?: number
   readonly kv?: number
   readonly adapters?: readonly string[]
+  readonly running?: number
+  readonly foreignInFlight?: number
+  readonly outputTokensLeft?: number
+  readonly outputTokensDone?: number
+  readonly awaitingFirstToken?: number
+  readonly awaitingWhole?: number
+  readonly waitingMost?: number
+  readonly kvTokensUnseen?: number
+  /** In blocks of 16 tokens. */
+  readonly kvBlocks?: number
+  readonly scrapeAgeMs?: number
+  readonly placed?: number
+  readonly open?: readonly Partial<DispatchView>[]
 }
 
 export function sketchInstance(sketch: Sketch, slot: number): InstanceView {
@@ -30,21 +43,39 @@ export function sketchInstance(sketch: Sketch, slot: number): InstanceView {
       inFlight: sketch.inFlight ?? 0,
       prefillTokensPending: sketch.prefillTokensPending ?? 0,
       promptTokens: sketch.promptTokens ?? 0,
-      outputTokensLeft: 0,
-      outputTokensDone: 0,
-      placed: 0,
+      outputTokensLeft: sketch.outputTokensLeft ?? 0,
+      outputTokensDone: sketch.outputTokensDone ?? 0,
+      placed: sketch.placed ?? 0,
+      awaitingFirstToken: sketch.awaitingFirstToken ?? 0,
+      awaitingWhole: sketch.awaitingWhole ?? 0,
+      open: () => (sketch.open ?? []).map(sketchDispatch),
     },
     scrape: {
-      ageMs: () => 10,
+      ageMs: () => sketch.scrapeAgeMs ?? 10,
       waiting: sketch.waiting ?? Number.NaN,
-      running: Number.NaN,
+      running: sketch.running ?? Number.NaN,
       kvUsageRatio: sketch.kv ?? Number.NaN,
-      kvBlocks: Number.NaN,
-      kvBlockTokens: Number.NaN,
+      kvBlocks: sketch.kvBlocks ?? Number.NaN,
+      kvBlockTokens: sketch.kvBlocks === undefined ? Number.NaN : 16,
       prefixHitRatio: Number.NaN,
-      foreignInFlight: Number.NaN,
+      foreignInFlight: sketch.foreignInFlight ?? Number.NaN,
+      waitingMost: sketch.waitingMost ?? Number.NaN,
+      kvTokensUnseen: sketch.kvTokensUnseen ?? Number.NaN,
       adapters: new Set(sketch.adapters ?? []),
     },
+  }
+}
+
+function sketchDispatch(given: Partial<DispatchView>): DispatchView {
+  const promptTokens = given.promptTokens ?? 100
+  return {
+    promptTokens,
+    uncachedPromptTokens: promptTokens,
+    predictedOutputTokens: 50,
+    dispatchedMs: 0,
+    firstTokenMs: Number.NaN,
+    outputTokens: 0,
+    ...given,
   }
 }
 

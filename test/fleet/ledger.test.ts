@@ -35,7 +35,7 @@ test('I1, I12: after any interleaving the sums are those of the calls in flight,
           const dispatch = ledger.dispatch(
             {
               callId: i,
-              stream: true,
+              stream: i % 3 > 0,
               promptTokens: s.prompt,
               uncachedPromptTokens: uncached,
               ...(s.predicted === undefined ? {} : { predictedOutputTokens: s.predicted }),
@@ -75,6 +75,9 @@ test('I1, I12: after any interleaving the sums are those of the calls in flight,
         expect(ledger.outputTokensLeft).toBe(
           sum((one) => (one.predicted === undefined ? 0 : Math.max(0, Math.ceil(one.predicted) - one.produced))),
         )
+        expect(ledger.awaitingFirstToken).toBe(sum((one) => (one.first ? 0 : 1)))
+        expect(ledger.awaitingWhole).toBe(sum((one) => (one.first || one.dispatch.stream ? 0 : 1)))
+        expect([...ledger.open()]).toEqual(open.map((one) => one.dispatch))
         expect(ledger.unpredicted).toBe(sum((one) => (one.predicted === undefined ? 1 : 0)))
       }
       for (const one of open) ledger.release(one.dispatch)

@@ -100,3 +100,35 @@ test('waiting alone, without running, is still corrected; the foreign load stays
   const { scrape } = small.at('a')
   expect([scrape.waiting, scrape.running, scrape.foreignInFlight]).toEqual([4, Number.NaN, Number.NaN])
 })
+
+test('at most those wait who waited at the scrape and who came since; unknown without a scrape', () => {
+  const small = smallFleet(1)
+  const { scrape } = small.at('a')
+  expect(scrape.waitingMost).toBeNaN()
+  const first = small.send('a')
+  small.scrape('a', 'vllm:num_requests_waiting 1', 'vllm:num_requests_running 2')
+  expect(scrape.waitingMost).toBe(1)
+  small.send('a')
+  small.end('a', first, ANSWERED)
+  expect(scrape.waitingMost).toBe(2)
+})
+
+test('KV memory that the ledger cannot explain: foreign load above it, shared prefixes below, prompts not yet prefilled are no riddle', () => {
+  const ledger = new Ledger()
+  const state = new ScrapeState(ledger)
+  const prefilled = ledger.dispatch({ callId: 1, stream: true, promptTokens: 600 }, 0)
+  ledger.progress(prefilled, 40, 1)
+  ledger.dispatch({ callId: 2, stream: true, promptTokens: 300 }, 1)
+  const unseen = (kvUsage: number): number => {
+    const text = `vllm:cache_config_info{block_size="16",num_gpu_blocks="100"} 1\nvllm:kv_cache_usage_perc ${kvUsage}\n`
+    state.apply(state.mark(2), readMetrics(text))
+    return state.kvTokensUnseen
+  }
+  expect(state.kvTokensUnseen).toBeNaN()
+  expect(unseen(0.4)).toBe(0)
+  expect(unseen(0.5)).toBe(0)
+  expect(unseen(0.75)).toBe(1_200 - 940)
+  expect(unseen(0.25)).toBe(400 - 640)
+  state.expire()
+  expect(state.kvTokensUnseen).toBeNaN()
+})

@@ -209,3 +209,14 @@ test('an instance that hangs in mid-stream ends the call with an error event', a
   await hung.cut
   expect((await setup.settled(1))[0]?.outcome).toMatchObject({ kind: 'instance error', error: 'stalled' })
 })
+
+test('a refusal whose body never ends keeps its connection for a moment only', async () => {
+  const bad = await startUpstream((response) => {
+    response.writeHead(503, { 'content-type': 'application/json', 'content-length': '100' })
+    response.write('{')
+  })
+  const good = await startUpstream(answerWhole)
+  const setup = await startProxy([bad.url, good.url])
+  expect((await post(setup, '/v1/chat/completions', chat())).status).toBe(200)
+  await bad.cut
+})

@@ -111,10 +111,24 @@ test('each column holds what its name says: rows are written in the order of the
       temperature: 0.5,
     },
   })
-  const sketch = { inFlight: 11, prefillTokensPending: 12, promptTokens: 13, speed: 2, weight: 3, waiting: 14, kv: 0.25, adapters: ['x'] }
+  const sketch = {
+    inFlight: 11,
+    prefillTokensPending: 12,
+    promptTokens: 13,
+    speed: 2,
+    weight: 3,
+    waiting: 14,
+    kv: 0.25,
+    adapters: ['x'],
+    outputTokensDone: 7,
+    awaitingFirstToken: 4,
+    waitingMost: 9,
+    kvTokensUnseen: 30,
+    kvBlocks: 8,
+  }
   const { candidates } = sketchCandidates([sketch], {
     call,
-    facts: { promptTokens: 99, predictedOutputTokens: 55, adapter: 'x' },
+    facts: { promptTokens: 99, predictedOutputTokens: 55, adapter: 'x', heldMs: 250 },
     matchedBlocks: [1],
   })
   const callValues = {
@@ -133,6 +147,7 @@ test('each column holds what its name says: rows are written in the order of the
     predictedOutputTokens: 55,
     poolCandidates: 1,
     poolInFlight: 11,
+    heldMs: 250,
   }
   for (const [name, value] of Object.entries(callValues))
     expect(candidates.callRow[CALL_AT[name as keyof typeof CALL_AT]], name).toBe(value)
@@ -141,7 +156,7 @@ test('each column holds what its name says: rows are written in the order of the
     prefillTokensPending: 12,
     promptTokensInFlight: 13,
     outputTokensLeft: 0,
-    outputTokensDone: 0,
+    outputTokensDone: 7,
     speed: 2,
     weight: 3,
     slowStart: 1,
@@ -152,6 +167,10 @@ test('each column holds what its name says: rows are written in the order of the
     foreignInFlight: Number.NaN,
     prefixMatch: 0.25,
     adapterLoaded: 1,
+    awaitingFirstToken: 4,
+    waitingBelieved: 4,
+    kvTokensBelieved: 50,
+    kvTokensCapacity: 128,
   }
   for (const [name, value] of Object.entries(own)) expect(candidates.rows[AT[name as keyof typeof AT]], name).toBe(value)
   expect(Object.keys(callValues).length + Object.keys(own).length).toBe(CALL_COLUMNS.length + CANDIDATE_COLUMNS.length)

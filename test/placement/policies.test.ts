@@ -64,7 +64,7 @@ test('round-robin goes through the names in turn', () => {
   const turns = [0, 1, 2, 3].map(() => {
     policy.distribute(candidates, call, out)
     const index = out.probabilities.subarray(0, 3).indexOf(1)
-    policy.onPlaced?.(candidates.instances[index]!, call)
+    policy.onPlaced?.(candidates.instances[index]!, call, { nowMs: 0, promptTokens: 100, predictedOutputTokens: 50 })
     return index
   })
   expect(turns).toEqual([0, 1, 2, 0])

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createEngine } from '../../plugin/simulation/engine.ts'
-import { KvBlocks } from '../../plugin/simulation/kv-blocks.ts'
 import { profileNamed } from '../../plugin/simulation/profiles.ts'
+import { KvBlocks } from './plain/kv-blocks.ts'
 
 const script = fc.array(
   fc.oneof(

@@ -24,6 +24,8 @@ export interface AttemptOwner {
 
 /** A refusal's body is read to its end up to this size, which keeps the connection; a larger one costs the connection. */
 const DISCARDED_BYTES_MAX = 16_384
+/** And for so long. */
+const DISCARDED_MS_MAX = 1_000
 
 const DROPPED = new Error('not needed any more')
 
@@ -37,6 +39,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
   readonly startedMs: number
   #controller: Dispatcher.DispatchController | undefined
   #dropped = false
+  #discarding: NodeJS.Timeout | undefined
   #discardedBytes = 0
   #begun = false
   #resume: (() => void) | undefined
@@ -105,6 +108,7 @@ export class Attempt implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
+    clearTimeout(this.#discarding)
     if (this.#dropped) return
     const { bytes, outcome } = this.meter.end(this.#owner.nowMs())
     if (!this.#begun && outcome.kind === 'instance error' && this.#retried(outcome.error)) return
@@ -146,7 +150,9 @@ export class Attempt implements Dispatcher.DispatchHandler {
   /** A short refusal is read to its end for its connection's sake, anything else is cut. */
   #forgetRefusal(): void {
     this.#dropped = true
-    if (!(Number(this.headers['content-length']) <= DISCARDED_BYTES_MAX)) this.#controller?.abort(DROPPED)
+    if (Number(this.headers['content-length']) <= DISCARDED_BYTES_MAX)
+      this.#discarding = setTimeout(() => this.#controller?.abort(DROPPED), DISCARDED_MS_MAX).unref()
+    else this.#controller?.abort(DROPPED)
   }
 
   #discard(controller: Dispatcher.DispatchController, chunk: Buffer): void {

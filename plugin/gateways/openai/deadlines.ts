@@ -1,3 +1,5 @@
+import { Roster, type Seated } from '../../router-roster.ts'
+
 /** How long the parts of a call may take. */
 export interface Timeouts {
   /** To the first byte of an attempt's answer. The time to connect is the connections' own limit. */
@@ -9,7 +11,7 @@ export interface Timeouts {
 }
 
 /** Something that looks at its own deadlines when told the time. */
-export interface Watched {
+export interface Watched extends Seated {
   check(nowMs: number): void
 }
 
@@ -23,16 +25,19 @@ const LATENESS_SHARE = 8
  * Looks at all open calls on one timer. Three timers of its own for each of 5,000 calls a second would be most of the work
  * that the event loop has.
  */
-export function createWatch(parts: { readonly timeouts: Timeouts; readonly nowMs: () => number }): {
-  readonly open: Set<Watched>
+export function createWatch<T extends Watched>(parts: {
+  readonly timeouts: Timeouts
+  readonly nowMs: () => number
+}): {
+  readonly open: Roster<T>
   stop(): void
 } {
-  const open = new Set<Watched>()
+  const open = new Roster<T>()
   const shortest = Math.min(...Object.values(parts.timeouts))
   const everyMs = Math.min(LOOK_MS_MAX, Math.max(LOOK_MS_MIN, shortest / LATENESS_SHARE))
   const timer = setInterval(() => {
     const nowMs = parts.nowMs()
-    for (const one of open) one.check(nowMs)
+    for (const one of open.all()) one.check(nowMs)
   }, everyMs)
   timer.unref()
   return { open, stop: () => clearInterval(timer) }

@@ -59,7 +59,7 @@ export interface Door extends Omit<OpenAiProxyParts, 'nextCallId' | 'telemetry'>
   readonly identify: Identify
   readonly nextCallId: () => number
   readonly startCall?: (start: Omit<SpanStart, 'provider'>) => CallSpan
-  readonly guests: ReadonlySet<Watched>
+  readonly guests: { readonly size: number }
   accepting(): boolean
   enter(guest: Guest, socket: Socket): void
   leave(guest: Guest, socket: Socket): void
@@ -76,9 +76,9 @@ export interface Door extends Omit<OpenAiProxyParts, 'nextCallId' | 'telemetry'>
 /** Makes the door over its parts. */
 export function createDoor(parts: OpenAiProxyParts): Door {
   const { clock, telemetry, providerOf } = parts
-  const watch = createWatch({ timeouts: parts.timeouts, nowMs: () => clock.nowMs() })
-  const open = watch.open as Set<Guest>
-  const bySocket = new WeakMap<Socket, Set<Guest>>()
+  const watch = createWatch<Guest>({ timeouts: parts.timeouts, nowMs: () => clock.nowMs() })
+  const { open } = watch
+  const bySocket = new WeakMap<Socket, Guest[]>()
   const waiting: (() => void)[] = []
   let accepting = true
   const startCall = telemetry.startCall
@@ -92,11 +92,13 @@ export function createDoor(parts: OpenAiProxyParts): Door {
     enter(guest, socket) {
       open.add(guest)
       const known = bySocket.get(socket)
-      if (known) known.add(guest)
+      if (known) known.push(guest)
       else bySocket.set(socket, welcome(socket, guest))
     },
     leave(guest, socket) {
-      bySocket.get(socket)?.delete(guest)
+      const known = bySocket.get(socket)
+      const at = known?.indexOf(guest) ?? -1
+      if (at >= 0) known?.splice(at, 1)
       if (open.delete(guest) && open.size === 0) for (const done of waiting.splice(0)) done()
     },
     dispatch: createDispatch(parts),
@@ -104,7 +106,7 @@ export function createDoor(parts: OpenAiProxyParts): Door {
       accepting = false
     },
     cutAll() {
-      for (const guest of [...open]) guest.cut()
+      for (const guest of open.all()) guest.cut()
     },
     emptied: () => (open.size === 0 ? Promise.resolve() : new Promise((done) => waiting.push(done))),
     close: watch.stop,
@@ -112,18 +114,15 @@ export function createDoor(parts: OpenAiProxyParts): Door {
 }
 
 /** One listener per connection, not per call: a call in a pipeline has no connection of its own to listen to. */
-function welcome(socket: Socket, guest: Guest): Set<Guest> {
-  const guests = new Set([guest])
+function welcome(socket: Socket, guest: Guest): Guest[] {
+  const guests = [guest]
   socket.once('close', () => {
     for (const one of [...guests]) one.left()
   })
   return guests
 }
 
-/** A refused call's body that never ends, or a stream that nobody watches any more, is cut by the connection itself after this many idle times. */
-const BACKSTOP_FACTOR = 2
-
-function createDispatch({ connections, timeouts }: OpenAiProxyParts): Door['dispatch'] {
+function createDispatch({ connections }: OpenAiProxyParts): Door['dispatch'] {
   const prefixes = new Map<string, string>()
   const prefixOf = (url: string): string => {
     const known = prefixes.get(url)
@@ -142,8 +141,9 @@ function createDispatch({ connections, timeouts }: OpenAiProxyParts): Door['disp
         method: 'POST',
         headers: authorization === undefined ? (headers as string[]) : [...headers, 'authorization', authorization],
         body,
+        // The exchange watches the time. Undici would make a timer per answer, which lives on for half a second after it.
         headersTimeout: 0,
-        bodyTimeout: timeouts.idleMs * BACKSTOP_FACTOR,
+        bodyTimeout: 0,
       },
       handler,
     )

@@ -20,6 +20,7 @@ const KEPT_BACK_MS_MAX = 15_000
  * a call that got a ticket settles it exactly once, whoever ends it: instance, caller, clock or a fault of ours (I2).
  */
 export class Exchange implements AttemptOwner, Watched, PlaceOptions {
+  seat = -1
   readonly #door: Door
   readonly #arrival: Arrival
   readonly reply: Reply
@@ -109,7 +110,8 @@ export class Exchange implements AttemptOwner, Watched, PlaceOptions {
       return
     }
     const { request, call, fields, requestId } = this.#arrival
-    const prepared = prepareBody({ body: this.#body, fields, call, pool: ticket.pool, count: this.#door.count })
+    const { pool, enginePriority } = ticket
+    const prepared = prepareBody({ body: this.#body, fields, call, pool, enginePriority, count: this.#door.count })
     this.#body = prepared.body
     this.#stripUsage = prepared.stripUsage
     const trace = traceIn(request.headers)

@@ -47,6 +47,9 @@ export interface MakeshiftParts {
   readonly settled: (outcome: Outcome) => void
 }
 
+/** English prose in JSON. */
+const BYTES_PER_TOKEN = 4.5
+
 /** A ticket for a call that the router could not place. Only its end is told. */
 export function makeshiftTicket({ call, pool, instance, settled }: MakeshiftParts): Ticket {
   return {
@@ -63,9 +66,11 @@ export function makeshiftTicket({ call, pool, instance, settled }: MakeshiftPart
       policyVersion: 'none',
       lengthVersion: 'none',
     },
+    expected: { promptTokens: Math.ceil(call.promptBytes / BYTES_PER_TOKEN) },
     firstToken: () => undefined,
     progress: () => undefined,
     retry: () => undefined,
+    servedBy: () => false,
     onStalled: () => undefined,
     settle: settled,
   }

@@ -17,6 +17,8 @@ export interface PoolNow {
   readonly name: string
   readonly policy: string
   readonly models: readonly string[]
+  /** Absent where nothing is ever held; `offReason` while it is not. */
+  readonly hold?: { readonly order: string; readonly held: number; readonly offReason?: string }
 }
 
 /** One instance as the router last saw it. Null is unknown, which is not 0. */

@@ -1,12 +1,14 @@
-import { addChunk, addDecode, type StepLaw, type StepWork } from '../impact/step.ts'
+import { addChunk, addDecode, type StepLaw, type StepWork } from '../../../plugin/impact/step.ts'
+import { KV_BLOCK_TOKENS } from '../../../plugin/simulation/profiles.ts'
 import type { KvBlocks } from './kv-blocks.ts'
-import { KV_BLOCK_TOKENS } from './profiles.ts'
 
 /** One call inside an engine. */
 export interface Sequence {
   readonly id: number
   readonly promptTokens: number
   readonly outputTokens: number
+  readonly priority: number
+  readonly submitOrder: number
   /** Chained content hashes of its full blocks, safe integers; empty when nothing can be shared. */
   readonly blockHashes: ArrayLike<number>
   /** Tokens whose KV is in memory; 0 again after a preemption. */
@@ -32,6 +34,7 @@ export interface EngineState {
   readonly seats: number
   readonly budgetTokens: number
   readonly prefixCache: boolean
+  readonly scheduling: 'fcfs' | 'priority'
   /** Blocks that admission may fill. */
   readonly admissionBlocks: number
   /** In order of admission. */
@@ -69,6 +72,13 @@ export class WaitingQueue {
     this.#items.push(sequence)
   }
 
+  /** Where its priority belongs. */
+  insert(sequence: Sequence): void {
+    let at = this.#items.length
+    while (at > this.#head && goesBefore(sequence, this.#items[at - 1] as Sequence)) at--
+    this.#items.splice(at, 0, sequence)
+  }
+
   pushFront(sequence: Sequence): void {
     if (this.#head > 0) this.#items[--this.#head] = sequence
     else this.#items.unshift(sequence)
@@ -92,6 +102,11 @@ export class WaitingQueue {
   }
 }
 
+/** By priority, then by order of submission. */
+export function goesBefore(a: Sequence, b: Sequence): boolean {
+  return a.priority < b.priority || (a.priority === b.priority && a.submitOrder < b.submitOrder)
+}
+
 /** Tokens the call must have computed before it emits its next one. */
 export function targetTokens(sequence: Sequence): number {
   return sequence.promptTokens + sequence.emittedTokens
@@ -110,11 +125,12 @@ export function grow(state: EngineState, sequence: Sequence, tokens: number): bo
     if (!state.kv.take(need)) return false
     sequence.anonymousBlocks += need
   }
-  if (state.prefixCache) nameFullBlocks(state.kv, sequence, Math.floor(after / KV_BLOCK_TOKENS))
+  if (state.prefixCache) nameFullBlocks(state.kv, sequence, Math.floor(Math.min(after, sequence.promptTokens) / KV_BLOCK_TOKENS))
   return true
 }
 
-function nameFullBlocks(kv: KvBlocks, sequence: Sequence, fullBlocks: number): void {
+/** Offers the first full blocks to the prefix cache; those of the answer are named when the call ends. */
+export function nameFullBlocks(kv: KvBlocks, sequence: Sequence, fullBlocks: number): void {
   const end = Math.min(fullBlocks, sequence.blockHashes.length)
   for (; sequence.namedBlocks < end; sequence.namedBlocks++) {
     const hash = sequence.blockHashes[sequence.namedBlocks] as number
@@ -134,34 +150,39 @@ export function free(state: EngineState, sequence: Sequence): void {
   sequence.scheduledTokens = 0
 }
 
-/** Books `tokens` tokens of the call into the step under way, as decode or as prefill chunk. */
-export function schedule(state: EngineState, sequence: Sequence, tokens: number): void {
-  sequence.scheduledTokens = tokens
-  const decodes = sequence.emittedTokens > 0 && tokens === 1 && sequence.computedTokens + 1 === targetTokens(sequence)
-  if (decodes) addDecode(state.work, sequence.computedTokens + 1)
-  else addChunk(state.work, { tokens, cachedTokens: sequence.computedTokens })
+/** Books the scheduled tokens of all running calls into the step under way, as decodes or as prefill chunks. */
+export function book(state: EngineState): void {
+  for (const sequence of state.running) {
+    const tokens = sequence.scheduledTokens
+    if (tokens === 0) continue
+    const decodes = sequence.emittedTokens > 0 && tokens === 1 && sequence.computedTokens + 1 === targetTokens(sequence)
+    if (decodes) addDecode(state.work, sequence.computedTokens + 1)
+    else addChunk(state.work, { tokens, cachedTokens: sequence.computedTokens })
+  }
 }
 
-/** Frees the last running call, back to the head of the waiting queue, to be recomputed; undefined when none runs. */
-export function preemptLast(state: EngineState): Sequence | undefined {
-  const victim = state.running.pop()
-  if (!victim) return undefined
+/** Frees a running call, back into the waiting queue, to be recomputed. */
+function preempt(state: EngineState, victim: Sequence): void {
+  state.running.splice(state.running.indexOf(victim), 1)
   free(state, victim)
   victim.preemptions++
   state.counters.preemptions++
-  state.waiting.pushFront(victim)
-  return victim
+  if (state.scheduling === 'priority') state.waiting.insert(victim)
+  else state.waiting.pushFront(victim)
 }
 
 /**
- * Makes room for `tokens` more tokens of running call `index`, preempting from the end of the running list while blocks run
- * short. False when the call itself had to go.
+ * Makes room for `tokens` more tokens of a running call, preempting the last of the running list (under priority scheduling the least
+ * important) while blocks run short. False when the call itself had to go.
  */
-export function growOrPreempt(state: EngineState, index: number, tokens: number, preempted: number[]): boolean {
-  const sequence = state.running[index] as Sequence
+export function growOrPreempt(state: EngineState, sequence: Sequence, tokens: number, preempted: number[]): boolean {
   while (!grow(state, sequence, tokens)) {
-    const victim = preemptLast(state)
+    const victim =
+      state.scheduling === 'priority'
+        ? state.running.reduce<Sequence | undefined>((worst, one) => (worst && goesBefore(one, worst) ? worst : one), undefined)
+        : state.running.at(-1)
     if (!victim) throw new Error(`blocks ran short with nothing running (${state.kv.used} of ${state.kv.total} used)`)
+    preempt(state, victim)
     preempted.push(victim.id)
     if (victim === sequence) return false
   }

@@ -1,4 +1,4 @@
-import { admitHead, type EngineState, grow, growOrPreempt, type Sequence, schedule, targetTokens } from './engine-state.ts'
+import { admitHead, type EngineState, grow, growOrPreempt, type Sequence, targetTokens } from './state.ts'
 
 /**
  * Chooses what the next step computes, in vLLM v1's order, which decides the accuracy: running calls first, in order, each
@@ -7,11 +7,24 @@ import { admitHead, type EngineState, grow, growOrPreempt, type Sequence, schedu
  */
 export function scheduleV1(state: EngineState, preempted: number[]): void {
   let budget = state.budgetTokens
-  for (let i = 0; i < state.running.length && budget > 0; i++) {
-    const sequence = state.running[i] as Sequence
+  const done = new Set<Sequence>()
+  const given = new Map<Sequence, number>()
+  for (;;) {
+    const sequence = budget > 0 ? state.running.find((one) => !done.has(one)) : undefined
+    if (!sequence) break
     const tokens = Math.min(targetTokens(sequence) - sequence.computedTokens, budget)
-    if (!growOrPreempt(state, i, tokens, preempted)) break
-    schedule(state, sequence, tokens)
+    const before = [...done]
+    const granted = growOrPreempt(state, sequence, tokens, preempted)
+    // Under priority scheduling a call that was given tokens before may be the one that has to go: its tokens come back.
+    for (const one of before) {
+      if (state.running.includes(one)) continue
+      budget += given.get(one) ?? 0
+      done.delete(one)
+    }
+    if (!granted) break
+    sequence.scheduledTokens = tokens
+    given.set(sequence, tokens)
+    done.add(sequence)
     budget -= tokens
   }
   if (preempted.length > 0) return
@@ -20,7 +33,7 @@ export function scheduleV1(state: EngineState, preempted: number[]): void {
     if (!sequence || !admitHead(state, sequence)) return
     const tokens = Math.min(targetTokens(sequence) - sequence.computedTokens, budget)
     if (!grow(state, sequence, tokens)) throw new Error(`call ${sequence.id} was admitted without room for ${tokens} tokens`)
-    schedule(state, sequence, tokens)
+    sequence.scheduledTokens = tokens
     budget -= tokens
   }
 }
@@ -31,10 +44,11 @@ export function scheduleV1(state: EngineState, preempted: number[]): void {
  */
 export function scheduleV0(state: EngineState, preempted: number[]): void {
   if (prefillWaiting(state)) return
-  for (let i = 0; i < state.running.length; i++) {
-    const sequence = state.running[i] as Sequence
-    if (!growOrPreempt(state, i, 1, preempted)) break
-    schedule(state, sequence, 1)
+  const done = new Set<Sequence>()
+  for (let sequence = state.running[0]; sequence; sequence = state.running.find((one) => !done.has(one))) {
+    if (!growOrPreempt(state, sequence, 1, preempted)) break
+    sequence.scheduledTokens = 1
+    done.add(sequence)
   }
 }
 
@@ -47,7 +61,7 @@ function prefillWaiting(state: EngineState): boolean {
     if (!admitHead(state, head)) break
     const tokens = targetTokens(head) - head.computedTokens
     if (!grow(state, head, tokens)) throw new Error(`call ${head.id} was admitted without room for ${tokens} tokens`)
-    schedule(state, head, tokens)
+    head.scheduledTokens = tokens
     budget -= tokens
     started = true
   }

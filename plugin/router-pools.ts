@@ -1,0 +1,90 @@
+import type { InstanceView } from './fleet/instance.ts'
+import type { EngineShape } from './impact/engine-shape.ts'
+import type { PoolPolicies } from './placement/choose.ts'
+import { createPolicy } from './placement/policies.ts'
+import type { Weights } from './placement/weighted.ts'
+import type { PoolFacts } from './router.ts'
+import { type HoldParts, type HoldSetting, PoolHold } from './router-hold.ts'
+
+/** What the router must know of a pool. */
+export interface RouterPool {
+  readonly name: string
+  readonly models: readonly string[]
+  /** Name callers use → model name that the instances know. */
+  readonly aliases: Readonly<Record<string, string>>
+  readonly adapters: readonly string[]
+  readonly policy: string
+  readonly weights?: { readonly [key in keyof Weights]?: number | undefined } | undefined
+  readonly fallbackPolicy: string
+  readonly explorationRatio: number
+  readonly requestUsage: boolean
+  readonly virtual: boolean
+  /** How calls are held; absent: they are not, unless the policy demands it. */
+  readonly hold?: HoldSetting | undefined
+  /** The engine orders by priority: the order is sent with each call, and nothing is held. */
+  readonly enginePriority?: boolean | undefined
+  /** The engine's shape by instance, where its profile is known. */
+  readonly profileOf?: ((instance: InstanceView) => EngineShape | undefined) | undefined
+}
+
+/** One pool with what decides and holds for it. */
+export interface ServedPool {
+  readonly pool: RouterPool
+  readonly policies: PoolPolicies
+  /** Absent where nothing is ever held. */
+  readonly hold?: PoolHold
+}
+
+/** What one model name leads to. */
+export interface Served {
+  readonly at: ServedPool
+  readonly facts: PoolFacts
+  readonly adapter?: string
+}
+
+/** Every pool ready to serve, and every model name, adapter and alias with what it leads to. Throws on an unknown policy name. */
+export function servePools(
+  pools: readonly RouterPool[],
+  holding: Omit<HoldParts, 'pool' | 'setting'>,
+): { readonly pools: readonly ServedPool[]; readonly names: ReadonlyMap<string, Served> } {
+  const names = new Map<string, Served>()
+  const served = pools.map((pool) => {
+    const at = servePool(pool, holding)
+    const facts = (upstreamModel: string): PoolFacts => ({
+      name: pool.name,
+      upstreamModel,
+      requestUsage: pool.requestUsage,
+      virtual: pool.virtual,
+    })
+    for (const model of pool.models) names.set(model, { at, facts: facts(model) })
+    for (const adapter of pool.adapters) names.set(adapter, { at, facts: facts(adapter), adapter })
+    for (const [alias, model] of Object.entries(pool.aliases))
+      names.set(alias, { at, facts: facts(model), ...(pool.adapters.includes(model) ? { adapter: model } : {}) })
+    return at
+  })
+  return { pools: served, names }
+}
+
+function servePool(pool: RouterPool, holding: Omit<HoldParts, 'pool' | 'setting'>): ServedPool {
+  const { profileOf, weights } = pool
+  const policy = createPolicy(pool.policy, { weights, profileOf })
+  const setting = policy.hold ? demandedHold(policy.hold, pool.hold) : pool.enginePriority ? undefined : pool.hold
+  return {
+    pool,
+    policies: {
+      policy,
+      fallbackPolicy: createPolicy(pool.fallbackPolicy, { profileOf }),
+      explorationRatio: pool.explorationRatio,
+    },
+    ...(setting ? { hold: new PoolHold({ ...holding, pool: pool.name, setting }) } : {}),
+  }
+}
+
+/** A policy that holds by itself says when; how many and how long stays the operator's. */
+function demandedHold(demanded: { readonly waitingMax: number }, setting: HoldSetting | undefined): HoldSetting {
+  return {
+    when: 'always',
+    rule: { order: 'fcfs', waitingMax: demanded.waitingMax, reserveRatio: undefined, agePerSecond: 0, readyOnly: true },
+    ...(setting ? { queue: setting.queue } : {}),
+  }
+}

@@ -1,0 +1,114 @@
+import type { Call } from './call/call.ts'
+import type { LiveInstance } from './fleet/fleet.ts'
+import { type CallRow, type DecisionRow, LOGGED_PREFIX_BLOCKS_MAX } from './log/rows.ts'
+import type { Outcome } from './outcome/outcome.ts'
+import type { CallFacts } from './placement/candidates.ts'
+import { type Decision, keyOf } from './router-decide.ts'
+import type { LiveTicket } from './router-ticket.ts'
+
+/** Estimates of a call, with the version of what predicted its length. */
+export type Known = CallFacts & { readonly lengthVersion: string }
+
+export interface Describing {
+  readonly decision: Decision
+  readonly known: Known
+  /** What estimates and decision took; holding is not in it. */
+  readonly decisionMs: number
+  readonly heldMs: number
+  /** From arrival to the placement. */
+  readonly placedMs: number
+}
+
+/** The decision as it is logged. */
+export function describeDecision({ decision, known, decisionMs, heldMs, placedMs }: Describing): DecisionRow {
+  const { placement, instance } = decision
+  const output = known.predictedOutputTokens
+  return {
+    policy: placement.policy,
+    reason: placement.reason,
+    propensity: placement.propensity,
+    explored: placement.explored,
+    policyVersion: placement.policyVersion,
+    lengthVersion: placement.lengthVersion,
+    decisionUs: decisionMs * 1_000,
+    heldMs,
+    promptTokensEstimate: known.promptTokens,
+    ...(Number.isNaN(output) ? {} : { predictedOutputTokens: output }),
+    ...expectLatency(instance, output),
+    placedMs,
+  }
+}
+
+/** What recent calls on that instance lead one to expect: its mean TTFT, and that plus its mean TPOT for each further token. */
+function expectLatency(instance: LiveInstance, outputTokens: number): { predictedTtftMs?: number; predictedE2eMs?: number } {
+  const { recentTtftMs, recentTpotMs } = instance
+  if (Number.isNaN(recentTtftMs)) return {}
+  const e2eMs = recentTtftMs + Math.max(0, outputTokens - 1) * recentTpotMs
+  return { predictedTtftMs: recentTtftMs, ...(Number.isNaN(e2eMs) ? {} : { predictedE2eMs: e2eMs }) }
+}
+
+function callColumns(call: Call): CallRow['call'] {
+  const { callId, arrivedUnixMs, api, model, stream, promptBytes, caller } = call
+  const { maxTokens } = call.request
+  return { callId, arrivedUnixMs, api, model, stream, promptBytes, caller, ...(maxTokens === undefined ? {} : { maxTokens }) }
+}
+
+/** A call that was never placed, and why. */
+export interface Unplaced {
+  readonly call: Call
+  readonly gateway: string
+  readonly pool: { readonly name: string; readonly policy: string }
+  readonly known: Known
+  readonly elapsedMs: number
+  readonly heldMs: number
+  readonly outcome: Pick<Outcome, 'kind' | 'status' | 'error'>
+}
+
+/** A call that no instance could take is a call all the same: it stands in the log. */
+export function unplacedRow({ call, gateway, pool, known, elapsedMs, heldMs, outcome }: Unplaced): CallRow {
+  return {
+    kind: 'call',
+    gateway,
+    pool: pool.name,
+    call: callColumns(call),
+    decision: {
+      policy: pool.policy,
+      reason: 'any reachable instance',
+      propensity: 1,
+      explored: false,
+      policyVersion: 'none',
+      lengthVersion: known.lengthVersion,
+      decisionUs: (elapsedMs - heldMs) * 1_000,
+      heldMs,
+      promptTokensEstimate: known.promptTokens,
+      placedMs: elapsedMs,
+    },
+    attempts: [],
+    outcome: { ...outcome, e2eMs: elapsedMs, censored: true },
+  }
+}
+
+/** A settled call. */
+export function settledRow(ticket: LiveTicket, outcome: Outcome, { textFeatures }: { readonly textFeatures: boolean }): CallRow {
+  const { call, gateway, decision, decisionRow } = ticket.input
+  return {
+    kind: 'call',
+    gateway,
+    pool: ticket.pool.name,
+    call: callColumns(call),
+    ...(textFeatures && call.textFeatures.length > 0 ? { textFeatures: call.textFeatures } : {}),
+    ...(textFeatures && call.prefixBlocks.length > 0 ? { prefixBlocks: loggedBlocks(call.prefixBlocks) } : {}),
+    instance: keyOf(ticket.instance),
+    decision: decisionRow,
+    candidates: decision.candidates,
+    attempts: ticket.attempts,
+    outcome,
+  }
+}
+
+/** What the log keeps of the prompt's blocks: enough to tell which calls shared a beginning. */
+function loggedBlocks(prefixBlocks: BigUint64Array): Uint32Array {
+  return Uint32Array.from({ length: Math.min(prefixBlocks.length, LOGGED_PREFIX_BLOCKS_MAX) }, (_, i) =>
+    Number(BigInt.asUintN(32, prefixBlocks[i] as bigint)),
+  )
+}

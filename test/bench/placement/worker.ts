@@ -1,0 +1,14 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import { loadCatalogue } from './catalogue.ts'
+import { playUnit, type Unit } from './work.ts'
+
+/** Plays units as they come and posts what they gave. */
+const { named, sweep, more } = await loadCatalogue(workerData as string)
+const scenarios = new Map([...named, ...sweep, ...more].map((scenario) => [scenario.name, scenario]))
+
+parentPort?.on('message', (unit: Unit) => {
+  const scenario = scenarios.get(unit.scenario)
+  if (!scenario) throw new Error(`no scenario ${unit.scenario}`)
+  parentPort?.postMessage(playUnit(unit, scenario))
+})
+parentPort?.postMessage('ready')
