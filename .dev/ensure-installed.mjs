@@ -10,7 +10,9 @@ const stamp = 'node_modules/.phasewise-lock'
 if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== lockHash()) {
   console.log('phasewise: installing dependencies (once)')
   const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm'
-  const done = spawnSync(npm, ['install', '--loglevel=error'], { stdio: 'inherit', shell: process.platform === 'win32' })
+  // onnxruntime-node ships its CPU library; its install script would fetch CUDA files. npm 11 obeys `allowScripts`, older ones this.
+  const env = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' }
+  const done = spawnSync(npm, ['install', '--loglevel=error'], { stdio: 'inherit', env, shell: process.platform === 'win32' })
   if (done.status !== 0) {
     console.error('phasewise: `npm install` failed; its message is above. Remedy: check the registry or proxy, then run the command again.')
     process.exit(done.status ?? 1)

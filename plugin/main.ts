@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { fileURLToPath } from 'node:url'
 import { Command, InvalidArgumentError } from 'commander'
 import type { Role } from './main-child.ts'
 import { VERSION } from './main-version.ts'
@@ -100,6 +101,35 @@ program
     await runSingleInstance(options)
   })
 
+program
+  .command('train')
+  .description('train a model from answered calls')
+  .command('length')
+  .description('the output length predictor, from open sets or JSONL rows {"messages" or "prompt", "outputTokens", "censored"?, …}')
+  .requiredOption('--data <path...>', 'folders that hold the open sets, or JSONL files')
+  .option('--out <folder>', 'where the model goes', '.phasewise/models/length')
+  .option('--seed <seed>', 'seed of all chance', number(0), 1)
+  .option('--folds <n>', 'folds of the cross-validation on the card', number(2), 5)
+  .action(async (options) => {
+    const { runTrainLength } = await import('./main-length.ts')
+    await runTrainLength(options)
+  })
+
+program
+  .command('evaluate')
+  .description('judge a model on rows of your own')
+  .command('length')
+  .description('predict rows in order, history learning after each, and print every measure with its interval')
+  .requiredOption('--data <file>', 'JSONL rows')
+  .option('--model <folder>', 'model to judge', fileURLToPath(new URL('../models/length-base', import.meta.url)))
+  .option('--warm <n>', 'history learns from the first n answers only; 0 switches it off', number(0))
+  .option('--delay <n>', 'an answer is learned this many calls after its prediction', number(0), 0)
+  .option('--json', 'for machines')
+  .action(async (options) => {
+    const { runEvaluateLength } = await import('./main-length.ts')
+    runEvaluateLength(options)
+  })
+
 program.command('role <role>', { hidden: true }).action(async (role: Role) => {
   const roles: Readonly<Record<Role, () => Promise<void>>> = {
     router: async () => (await import('./main-router.ts')).runRouterRole(),
@@ -114,7 +144,8 @@ try {
   await program.parseAsync()
 } catch (error) {
   console.error(
-    error instanceof Error && ['ConfigError', 'Unusable', 'DirectoryHeld', 'MigrationRefused', 'TraceError'].includes(error.name)
+    error instanceof Error &&
+      ['ConfigError', 'Unusable', 'DirectoryHeld', 'MigrationRefused', 'TraceError', 'RowError'].includes(error.name)
       ? error.message
       : error,
   )

@@ -23,6 +23,8 @@ export interface Call {
   readonly prefixBlocks: BigUint64Array
   /** Hashed word features of the last user message, 32-bit, at most 64; empty where switched off. Pseudonymous, not anonymous. */
   readonly textFeatures: Uint32Array
+  /** What the length predictor read of the last user message: numbers about it, from which the text cannot be told; absent where nothing reads. */
+  readonly reading?: Float32Array
 }
 
 /**
@@ -62,6 +64,10 @@ export interface RequestShape {
   readonly turns: number
   /** 'text' unless the caller demands JSON or a schema. */
   readonly responseFormat: 'text' | 'json' | 'schema'
+  /** Bytes of the JSON schema demanded, as JSON. */
+  readonly schemaBytes?: number
+  /** How much reasoning is asked for: 0 none, 1 minimal, 2 low, 3 medium, 4 high and above. */
+  readonly reasoningEffort?: number
   /** The caller itself asked for the usage chunk at the end of the stream. */
   readonly wantsStreamUsage: boolean
   /** 32-bit hash of the system prompt, 0 when there is none. */

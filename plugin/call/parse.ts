@@ -21,6 +21,8 @@ export interface CallParts {
   readonly arrivedUnixMs: number
   /** Off: no word hashes are made. */
   readonly textFeatures: boolean
+  /** Makes numbers of the last user message, from which it cannot be told; undefined where it could not. */
+  readonly readText?: (text: string) => Float32Array | undefined
   /** Name of the caller's key, where it has one. */
   readonly application?: string
 }
@@ -107,6 +109,7 @@ function readCall(read: Read): Call {
   const { parts, api, body, parsed, model, fields, shortFields } = read
   const prompt = readPrompt(api, parsed)
   const request = readRequest(api, parsed, prompt)
+  const reading = prompt.lastUser ? parts.readText?.(prompt.lastUser) : undefined
   const segments = PROMPT_FIELDS[api].flatMap((name) => fields.ranges.get(name) ?? [])
   const shortBytes = bytesIn(PROMPT_FIELDS[api].flatMap((name) => shortFields.ranges.get(name) ?? []))
   const counts = (): TextCounts => scaleCounts(countText(withTools(prompt.pieces, read), prompt.media), bytesIn(segments) / shortBytes)
@@ -123,6 +126,7 @@ function readCall(read: Read): Call {
     caller: readCaller(parts.headers, parts.application),
     prefixBlocks: prefixBlocks({ body, segments, model }),
     textFeatures: parts.textFeatures && prompt.lastUser ? wordFeatures(prompt.lastUser) : NO_FEATURES,
+    ...(reading === undefined ? {} : { reading }),
   }
 }
 

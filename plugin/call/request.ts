@@ -1,5 +1,5 @@
 import type { Api, RequestShape } from './call.ts'
-import { type JsonObject, listIn, numberIn, objectIn, wholeIn } from './json.ts'
+import { type JsonObject, listIn, numberIn, objectIn, textIn, wholeIn } from './json.ts'
 import { hashText } from './prefix.ts'
 import type { Prompt } from './prompt.ts'
 
@@ -14,7 +14,8 @@ export function readRequest(api: Api, body: JsonObject, prompt: Prompt): Request
     stops: stopsIn(body.stop ?? body.stop_sequences),
     tools: listIn(body.tools).length + listIn(body.functions).length,
     turns: prompt.turns,
-    responseFormat: formatIn(api, body),
+    ...formatIn(api, body),
+    ...effortIn(body),
     wantsStreamUsage: objectIn(body.stream_options)?.include_usage === true,
     systemHash: hashText(prompt.system),
   }
@@ -27,13 +28,26 @@ function stopsIn(stop: unknown): number {
 /** vLLM's own ways to ask for a grammar, from before `response_format` and beside it. */
 const GUIDED_FIELDS = ['guided_json', 'guided_regex', 'guided_choice', 'guided_grammar', 'structured_outputs'] as const
 
-function formatIn(api: Api, body: JsonObject): RequestShape['responseFormat'] {
-  const asked =
-    api === 'openai-responses' ? objectIn(body.text)?.format : api === 'anthropic-messages' ? anthropicFormat(body) : body.response_format
-  const type = objectIn(asked)?.type
-  if (type === 'json_object') return 'json'
-  if (type === 'json_schema' || type === 'structural_tag' || type === 'grammar') return 'schema'
-  return GUIDED_FIELDS.some((name) => body[name] !== undefined && body[name] !== null) ? 'schema' : 'text'
+function formatIn(api: Api, body: JsonObject): Pick<RequestShape, 'responseFormat' | 'schemaBytes'> {
+  const asked = objectIn(
+    api === 'openai-responses' ? objectIn(body.text)?.format : api === 'anthropic-messages' ? anthropicFormat(body) : body.response_format,
+  )
+  if (asked?.type === 'json_object') return { responseFormat: 'json' }
+  if (asked && ['json_schema', 'structural_tag', 'grammar'].includes(String(asked.type)))
+    return { responseFormat: 'schema', schemaBytes: JSON.stringify(asked).length }
+  const guided = GUIDED_FIELDS.map((name) => body[name]).find((value) => value !== undefined && value !== null)
+  return guided === undefined ? { responseFormat: 'text' } : { responseFormat: 'schema', schemaBytes: JSON.stringify(guided).length }
+}
+
+const EFFORTS = ['none', 'minimal', 'low', 'medium', 'high']
+/** Thinking budgets of Anthropic's API, tokens, at which the next effort begins. */
+const EFFORT_BUDGETS = [1, 1_024, 4_096, 16_384]
+
+function effortIn(body: JsonObject): Pick<RequestShape, 'reasoningEffort'> {
+  const named = textIn(body.reasoning_effort) ?? textIn(objectIn(body.reasoning)?.effort)
+  if (named !== undefined) return { reasoningEffort: EFFORTS.includes(named) ? EFFORTS.indexOf(named) : EFFORTS.length - 1 }
+  const budget = numberIn(objectIn(body.thinking)?.budget_tokens)
+  return budget === undefined ? {} : { reasoningEffort: EFFORT_BUDGETS.filter((from) => budget >= from).length }
 }
 
 function anthropicFormat(body: JsonObject): unknown {

@@ -1,16 +1,24 @@
 import type { Call } from '../call/call.ts'
+import type { LengthDistribution } from './distribution.ts'
+
+/** Where a prediction comes from; anything but 'model' is a fallback and counted. */
+export type LengthSource = 'model' | 'application history' | 'pool history' | 'nothing known'
 
 /** How long an answer will be, before it is written. */
 export interface LengthPrediction {
   /** Mean output tokens; NaN where nothing is known yet. */
   readonly outputTokens: number
   readonly version: string
+  /** The whole distribution, where there is one. */
+  readonly distribution?: LengthDistribution
+  readonly source?: LengthSource
 }
 
 export interface LengthPredictor {
-  predict(pool: string, call: Call): LengthPrediction
-  /** An answer of this length came; cut ones are not told here. */
-  learn(pool: string, call: Call, outputTokens: number): void
+  /** `promptTokens` is the estimate known before placement. */
+  predict(pool: string, call: Call, promptTokens?: number): LengthPrediction
+  /** An answer of this length came; of a `censored` one only that it would have been at least as long. */
+  learn(pool: string, call: Call, outputTokens: number, censored?: boolean): void
 }
 
 /** Answers before a mean says anything; chosen: the error of a mean of five log-normal lengths is under half of its value. */
@@ -27,7 +35,7 @@ interface Running {
 
 /**
  * The running mean of output lengths per pool and application, and per pool where an application is new: the baseline that every
- * learned predictor has to beat, and the fallback when one fails.
+ * learned predictor has to beat.
  */
 export function createRunningLength(): LengthPredictor {
   const means = new Map<string, Running>()
@@ -37,8 +45,8 @@ export function createRunningLength(): LengthPredictor {
       const known = own && own.count >= LEAST_ANSWERS ? own : means.get(pool)
       return { outputTokens: known && known.count >= LEAST_ANSWERS ? known.meanTokens : Number.NaN, version: 'running-mean' }
     },
-    learn(pool, call, outputTokens) {
-      if (!(outputTokens >= 0)) return
+    learn(pool, call, outputTokens, censored = false) {
+      if (censored || !(outputTokens >= 0)) return
       add(means, pool, outputTokens)
       add(means, `${pool}\n${call.caller.application}`, outputTokens)
     },

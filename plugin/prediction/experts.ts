@@ -1,0 +1,61 @@
+import { BUCKETS, type Cumulative, cumulativeAt, positionOf } from './distribution.ts'
+
+/**
+ * Mixing several predictions of one application by how well each has done for it (exponentially weighted forecasters on log loss; Vovk, 1990;
+ * Cesa-Bianchi and Lugosi, Prediction, Learning, and Games, ch. 9): never much worse than the best of them.
+ */
+
+/** Kept of each score per answer: the last fifty or so decide. */
+const KEPT_PER_ANSWER = 0.98
+/** A forecaster that thought an answer impossible is not silenced for ever. */
+const PROBABILITY_LEAST = 1e-4
+
+/** Log scores of a fixed number of forecasters. */
+export class Experts {
+  readonly #scores: Float64Array
+
+  /** `start` are the scores before anything came: what is trusted first. */
+  constructor(start: readonly number[]) {
+    this.#scores = Float64Array.from(start)
+  }
+
+  /** Weights of the forecasters that are there, summing to 1; 0 for those absent. */
+  weights(present: readonly (Cumulative | undefined)[]): number[] {
+    const best = present.reduce((most, one, i) => (one ? Math.max(most, this.#scores[i] as number) : most), Number.NEGATIVE_INFINITY)
+    const raw = present.map((one, i) => (one ? Math.exp((this.#scores[i] as number) - best) : 0))
+    const all = raw.reduce((sum, weight) => sum + weight, 0)
+    return raw.map((weight) => weight / all)
+  }
+
+  /** An answer came; each forecaster that was there is scored by the probability it gave. */
+  learn(present: readonly (Cumulative | undefined)[], outputTokens: number): void {
+    const [low, high] = [positionOf(Math.max(1, outputTokens) - 0.5), positionOf(Math.max(1, outputTokens) + 0.5)]
+    for (const [i, one] of present.entries()) {
+      if (!one) continue
+      const probability = cumulativeAt(one, high) - cumulativeAt(one, low)
+      this.#scores[i] = KEPT_PER_ANSWER * (this.#scores[i] as number) + Math.log(Math.max(PROBABILITY_LEAST, probability))
+    }
+    // Only differences count; an absent one keeps its distance to the best.
+    const best = Math.max(...this.#scores)
+    for (let i = 0; i < this.#scores.length; i++) this.#scores[i] = (this.#scores[i] as number) - best
+  }
+
+  snapshot(): number[] {
+    return [...this.#scores].map((value) => Number(value.toPrecision(6)))
+  }
+
+  restore(numbers: readonly number[]): void {
+    if (numbers.length === this.#scores.length && numbers.every(Number.isFinite)) this.#scores.set(numbers)
+  }
+}
+
+/** The weighted mean of cumulative distributions. */
+export function mix(present: readonly (Cumulative | undefined)[], weights: readonly number[]): Cumulative {
+  const out = new Float64Array(BUCKETS + 1)
+  for (const [i, one] of present.entries()) {
+    const weight = weights[i] as number
+    if (one && weight > 0) for (let k = 0; k <= BUCKETS; k++) out[k] = (out[k] as number) + weight * (one[k] as number)
+  }
+  out[BUCKETS] = 1
+  return out
+}

@@ -1,0 +1,115 @@
+import { accumulate, answerSpan, BUCKETS, type Cumulative, type LengthDistribution, spreadSpan } from './distribution.ts'
+
+/** Answers after which the older half of a histogram is forgotten: a changed application is followed within some hundred calls. Chosen. */
+const ROTATE_ANSWERS = 256
+/** Answers that the distribution a histogram is blended into weighs as much as. */
+const PRIOR_ANSWERS = 4
+
+/** Output lengths of one application, system prompt, model or pool: two halves, of which the older one goes when the newer is full. */
+export class RotatingHistogram {
+  #now = new Float32Array(BUCKETS)
+  #before = new Float32Array(BUCKETS)
+  #nowCount = 0
+  #beforeCount = 0
+
+  /** Answers it holds, newest half and older one. */
+  get count(): number {
+    return this.#nowCount + this.#beforeCount
+  }
+
+  /** Adds a whole answer. */
+  add(outputTokens: number): void {
+    this.addSpan(answerSpan(outputTokens))
+  }
+
+  /** Adds what lies evenly between two positions of the bucket axis. */
+  addSpan(span: { readonly low: number; readonly high: number }): void {
+    spreadSpan(span, this.#now)
+    this.#counted()
+  }
+
+  /** Adds an answer cut at `outputTokens`: spread over what `expected` thinks it would have become. */
+  addCut(outputTokens: number, expected: LengthDistribution | undefined): void {
+    const longer = expected?.given(outputTokens)
+    if (!longer) return
+    for (let k = 0; k < BUCKETS; k++) this.#now[k] = (this.#now[k] as number) + longer.mass(k)
+    this.#counted()
+  }
+
+  #counted(): void {
+    if (++this.#nowCount < ROTATE_ANSWERS) return
+    ;[this.#now, this.#before] = [this.#before.fill(0), this.#now]
+    this.#beforeCount = this.#nowCount
+    this.#nowCount = 0
+  }
+
+  /** The histogram as a distribution, a little smoothed and blended with `prior`, which decides alone where nothing came yet. */
+  cumulative(prior?: Cumulative): Cumulative {
+    const masses = new Float64Array(BUCKETS)
+    for (let k = 0; k < BUCKETS; k++) {
+      const smooth = 0.5 * this.#at(k) + 0.25 * this.#at(Math.max(0, k - 1)) + 0.25 * this.#at(Math.min(BUCKETS - 1, k + 1))
+      const own = prior ? PRIOR_ANSWERS * ((prior[k + 1] as number) - (prior[k] as number)) : 0
+      masses[k] = smooth + own
+    }
+    return accumulate(masses)
+  }
+
+  #at(k: number): number {
+    return (this.#now[k] as number) + (this.#before[k] as number)
+  }
+
+  /** Its state as plain numbers. */
+  snapshot(): number[] {
+    return [this.#nowCount, this.#beforeCount, ...this.#now, ...this.#before].map((value) => Math.round(value * 1_000) / 1_000)
+  }
+
+  /** Takes over a snapshot; one of another shape is ignored, which costs only memory of the past. */
+  restore(numbers: readonly number[]): void {
+    if (numbers.length !== 2 + 2 * BUCKETS || !numbers.every(Number.isFinite)) return
+    ;[this.#nowCount, this.#beforeCount] = [numbers[0] as number, numbers[1] as number]
+    this.#now.set(numbers.slice(2, 2 + BUCKETS))
+    this.#before.set(numbers.slice(2 + BUCKETS))
+  }
+}
+
+/** A bounded map: the least recently used entry goes first. */
+export class RecentlyUsed<T> {
+  readonly #entries = new Map<string, T>()
+  readonly #most: number
+  #dropped = 0
+
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  /** Entries forgotten for room since start. */
+  get dropped(): number {
+    return this.#dropped
+  }
+
+  /** The entry, or undefined; does not count as use. */
+  peek(key: string): T | undefined {
+    return this.#entries.get(key)
+  }
+
+  /** The entry, made where it is missing, as the most recently used one. */
+  use(key: string, make: () => T): T {
+    const known = this.#entries.get(key)
+    const entry = known ?? make()
+    if (known !== undefined) this.#entries.delete(key)
+    this.#entries.set(key, entry)
+    if (this.#entries.size > this.#most) {
+      this.#entries.delete(this.#entries.keys().next().value as string)
+      this.#dropped++
+    }
+    return entry
+  }
+
+  entries(): IterableIterator<[string, T]> {
+    return this.#entries.entries()
+  }
+}

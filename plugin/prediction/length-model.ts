@@ -1,0 +1,191 @@
+import type { Call } from '../call/call.ts'
+import { accumulate, BUCKETS, type Cumulative, LengthDistribution, moved, POSITIONS_PER_LN } from './distribution.ts'
+import { REQUEST_FEATURES, writeRequestFeatures } from './request-features.ts'
+import { HAND_FEATURES } from './text/hand-features.ts'
+import { EMBEDDING_WIDTH, READING_WIDTH } from './text/reading.ts'
+import { hashWord } from './text/word-hash.ts'
+import { evaluateTrees, type Trees } from './trees.ts'
+
+/**
+ * The trained length model: four members that err differently, averaged on ln tokens. A ridge on hand features carries over to sets never seen;
+ * trees on the same features catch how they interact; a small survival net on hand features and embeddings knows words and gives the
+ * shape of the distribution; a ridge on hashed words knows the rest. Measured in bench `length`.
+ */
+export interface LengthModel {
+  readonly version: string
+  readonly featureHash: string
+  /** Per column of a row: values are held within [low, high] before use. */
+  readonly low: Float32Array
+  readonly high: Float32Array
+  readonly ridge: { readonly bias: number; readonly weights: Float32Array }
+  readonly trees: Trees
+  readonly net: readonly NetLayer[]
+  /** Weight per hashed word, by hash modulo its length (a power of two). */
+  readonly words: { readonly bias: number; readonly weights: Float32Array }
+  readonly shares: MemberShares
+  /** What probability levels turn out to be: `levels[i]` of answers fell below the stated level i / (length − 1). */
+  readonly levels: Float64Array
+  /** Standard deviation of training rows per column, 0 for constant ones: the scale of on-line corrections. */
+  readonly mean: Float32Array
+  readonly spread: Float32Array
+}
+
+/** One dense layer, weights row by row of the input. */
+export interface NetLayer {
+  readonly weights: Float32Array
+  readonly bias: Float32Array
+}
+
+export interface MemberShares {
+  readonly ridge: number
+  readonly trees: number
+  readonly net: number
+  readonly words: number
+}
+
+/** Hand features, then request features: what ridge and trees read. */
+export const PLAIN_WIDTH = HAND_FEATURES.length + REQUEST_FEATURES.length
+/** A row: plain features, then the embedding. */
+export const ROW_WIDTH = PLAIN_WIDTH + EMBEDDING_WIDTH
+
+/** Names the columns of a row; a model with another hash is refused. */
+export const LENGTH_FEATURE_HASH = (hashWord([...HAND_FEATURES, '|', ...REQUEST_FEATURES, '|', EMBEDDING_WIDTH].join(',')) >>> 0)
+  .toString(16)
+  .padStart(8, '0')
+
+/** Writes the row of a call; `reading` is what a TextReader made of its last user message. */
+export function writeRow(
+  call: Call,
+  parts: { readonly reading: Float32Array | undefined; readonly promptTokens: number },
+  row: Float32Array,
+): void {
+  const { reading } = parts
+  if (reading?.length === READING_WIDTH) {
+    row.set(reading.subarray(0, HAND_FEATURES.length))
+    row.set(reading.subarray(HAND_FEATURES.length), PLAIN_WIDTH)
+  } else row.fill(0)
+  writeRequestFeatures(call, parts.promptTokens, row, HAND_FEATURES.length)
+}
+
+/** What each member says of one call, ln tokens; the average, and the distribution around it. */
+export interface BasePrediction {
+  readonly meanLn: number
+  readonly cumulative: Cumulative
+}
+
+/** Evaluates models; holds its arrays, so one per thread. */
+export class LengthEvaluator {
+  readonly #row = new Float32Array(ROW_WIDTH)
+  readonly #hidden = [new Float64Array(512), new Float64Array(512)] as const
+  readonly #masses = new Float64Array(BUCKETS)
+
+  /** The model's prediction for a row (see `writeRow`) and hashed words. Throws where the model gives no number. */
+  evaluate(model: LengthModel, row: Float32Array, words: ArrayLike<number>): BasePrediction {
+    const held = this.#hold(model, row)
+    const cumulative = this.#survival(model.net, held)
+    const shape = new LengthDistribution(cumulative)
+    const netLn = shape.meanLn
+    const { shares } = model
+    const wordShare = words.length > 0 ? shares.words : 0
+    const sum =
+      shares.ridge * dot(model.ridge, held) +
+      shares.trees * evaluateTrees(model.trees, held) +
+      shares.net * netLn +
+      (wordShare > 0 ? wordShare * ofWords(model.words, words) : 0)
+    const meanLn = sum / (shares.ridge + shares.trees + shares.net + wordShare)
+    if (!Number.isFinite(meanLn)) throw new Error(`the length model gave ${meanLn}`)
+    return { meanLn, cumulative: relevel(moved(cumulative, { shift: (meanLn - netLn) * POSITIONS_PER_LN }), model.levels) }
+  }
+
+  #hold({ low, high }: LengthModel, row: Float32Array): Float32Array {
+    const held = this.#row
+    for (let i = 0; i < held.length; i++) {
+      const value = row[i] as number
+      const [least, most] = [low[i] as number, high[i] as number]
+      held[i] = Math.min(most, Math.max(least, value))
+    }
+    return held
+  }
+
+  #survival(net: readonly NetLayer[], row: Float32Array): Cumulative {
+    let input: Float32Array | Float64Array = row
+    let width = row.length
+    for (const [i, layer] of net.entries()) {
+      const out = this.#hidden[(i % 2) as 0 | 1]
+      denseLayer(layer, input, width, out)
+      width = layer.bias.length
+      if (i < net.length - 1) for (let k = 0; k < width; k++) if ((out[k] as number) < 0) out[k] = 0
+      input = out
+    }
+    return survivalOf(input, this.#masses)
+  }
+}
+
+/** Hazard logits per bucket to the cumulative distribution: a bucket's hazard is the probability of ending in it once it was reached. */
+export function survivalOf(logits: ArrayLike<number>, masses: Float64Array = new Float64Array(BUCKETS)): Cumulative {
+  let alive = 1
+  for (let k = 0; k < BUCKETS; k++) {
+    const hazard = k === BUCKETS - 1 ? 1 : 1 / (1 + Math.exp(-(logits[k] as number)))
+    masses[k] = alive * hazard
+    alive *= 1 - hazard
+  }
+  return accumulate(masses)
+}
+
+/** Inputs of a layer that are not 0: most of a row is, and costs nothing. */
+const activeAt = new Int32Array(1_024)
+const active = new Float64Array(1_024)
+
+/** Four outputs at a time stay in registers: half the time of adding each input to all outputs in memory. */
+function denseLayer({ weights, bias }: NetLayer, input: ArrayLike<number>, width: number, out: Float64Array): void {
+  const outputs = bias.length
+  let count = 0
+  for (let i = 0; i < width; i++) {
+    const value = input[i] as number
+    if (value === 0) continue
+    activeAt[count] = i * outputs
+    active[count++] = value
+  }
+  for (let k = 0; k < outputs; k += 4) {
+    let [a, b, c, d] = [0, 0, 0, 0]
+    for (let i = 0; i < count; i++) {
+      const value = active[i] as number
+      const at = (activeAt[i] as number) + k
+      a += value * (weights[at] as number)
+      b += value * (weights[at + 1] as number)
+      c += value * (weights[at + 2] as number)
+      d += value * (weights[at + 3] as number)
+    }
+    out[k] = a + (bias[k] as number)
+    out[k + 1] = b + (bias[k + 1] as number)
+    out[k + 2] = c + (bias[k + 2] as number)
+    out[k + 3] = d + (bias[k + 3] as number)
+  }
+}
+
+function dot({ bias, weights }: LengthModel['ridge'], row: Float32Array): number {
+  let sum = bias
+  for (let i = 0; i < weights.length; i++) sum += (row[i] as number) * (weights[i] as number)
+  return sum
+}
+
+/** Mean weight of the words, by the root of their number. */
+function ofWords({ bias, weights }: LengthModel['words'], words: ArrayLike<number>): number {
+  const mask = weights.length - 1
+  let sum = 0
+  for (let i = 0; i < words.length; i++) sum += weights[(words[i] as number) & mask] as number
+  return bias + sum / Math.sqrt(words.length)
+}
+
+/** Replaces stated probability levels by what they turned out to be: piecewise linear between equally spaced knots. */
+export function relevel(cumulative: Cumulative, levels: ArrayLike<number>): Cumulative {
+  const steps = levels.length - 1
+  if (steps < 1) return cumulative
+  for (let k = 1; k < BUCKETS; k++) {
+    const at = (cumulative[k] as number) * steps
+    const i = Math.min(steps - 1, Math.floor(at))
+    const low = levels[i] as number
+    cumulative[k] = low + (at - i) * ((levels[i + 1] as number) - low)
+  }
+  return cumulative
+}

@@ -1,0 +1,50 @@
+import { type Cumulative, cumulativeAt, positionOf } from './distribution.ts'
+
+/** Answers before an application's own probability levels count. */
+const ENOUGH_ANSWERS = 40
+/** Answers the stated levels weigh as much as. */
+const PRIOR_ANSWERS = 40
+/** Weight kept per answer: the last 500 or so decide. */
+const KEPT_PER_ANSWER = 0.998
+const STEPS = 16
+const STATED = Float64Array.from({ length: STEPS + 1 }, (_, i) => i / STEPS)
+
+/** Recalibration of one application: how often its answers fell below each stated probability level (randomised PIT, its expectation). */
+export class Levels {
+  readonly #hits = new Float64Array(STEPS)
+  #count = 0
+
+  /** An answer of `outputTokens` came where `stated` was said. */
+  learn(stated: Cumulative, outputTokens: number): void {
+    const low = cumulativeAt(stated, positionOf(Math.max(1, outputTokens) - 0.5)) * STEPS
+    const high = Math.max(low + 1e-9, cumulativeAt(stated, positionOf(Math.max(1, outputTokens) + 0.5)) * STEPS)
+    this.#count = this.#count * KEPT_PER_ANSWER + 1
+    for (let k = 0; k < STEPS; k++) {
+      const share = Math.max(0, Math.min(high, k + 1) - Math.max(low, k)) / (high - low)
+      this.#hits[k] = (this.#hits[k] as number) * KEPT_PER_ANSWER + share
+    }
+  }
+
+  /** What stated levels are worth at equally spaced knots; as stated until enough answers came. */
+  knots(): Float64Array {
+    if (this.#count < ENOUGH_ANSWERS) return STATED
+    const knots = new Float64Array(STEPS + 1)
+    let below = 0
+    for (let k = 0; k < STEPS; k++) {
+      below += this.#hits[k] as number
+      knots[k + 1] = (below + PRIOR_ANSWERS * (STATED[k + 1] as number)) / (this.#count + PRIOR_ANSWERS)
+    }
+    knots[STEPS] = 1
+    return knots
+  }
+
+  snapshot(): number[] {
+    return [this.#count, ...this.#hits].map((value) => Number(value.toPrecision(7)))
+  }
+
+  restore(numbers: readonly number[]): void {
+    if (numbers.length !== STEPS + 1 || !numbers.every(Number.isFinite)) return
+    this.#count = numbers[0] as number
+    this.#hits.set(numbers.slice(1))
+  }
+}

@@ -1,0 +1,121 @@
+import { KEYWORD_GROUPS, UNIT_GROUPS } from './keywords.ts'
+import type { Scan } from './scan.ts'
+import { SUM } from './scan-tables.ts'
+
+/** Hand features of a prompt from one scan: how long, how it is laid out, what it asks for. Most are logarithms, ratios or flags, all about 0 to 10. */
+interface Feature {
+  readonly name: string
+  readonly of: (scan: Scan) => number
+}
+
+const log = (value: number): number => Math.log1p(value)
+const logSum = (name: keyof typeof SUM): Feature => ({ name, of: ({ sums }) => log(sums[SUM[name]] as number) })
+const share = (name: keyof typeof SUM, of: keyof typeof SUM): Feature => ({
+  name: `${name} per ${of}`,
+  of: ({ sums }) => (sums[SUM[name]] as number) / Math.max(1, sums[SUM[of]] as number),
+})
+const some = (name: keyof typeof SUM): Feature => ({ name: `some ${name}`, of: ({ sums }) => ((sums[SUM[name]] as number) > 0 ? 1 : 0) })
+const endsWith = (sign: string): Feature => ({
+  name: `ends with ${sign}`,
+  of: ({ lastCode }) => (sign.includes(String.fromCharCode(lastCode)) ? 1 : 0),
+})
+
+const LAYOUT: readonly Feature[] = [
+  { name: 'chars', of: ({ chars }) => log(chars) },
+  { name: 'chars squared', of: ({ chars }) => log(chars) ** 2 / 8 },
+  { name: 'short', of: ({ chars }) => (chars < 40 ? 1 : 0) },
+  { name: 'long', of: ({ chars }) => (chars > 1_000 ? 1 : 0) },
+  ...(
+    ['words', 'breaks', 'blankLines', 'wides', 'questions', 'exclamations', 'stops', 'commas', 'colons', 'semicolons', 'quotes'] as const
+  ).map(logSum),
+  ...(['brackets', 'braces', 'operators', 'backticks', 'bullets', 'hashes', 'numbers', 'numberLargest', 'options'] as const).map(logSum),
+  ...(
+    [
+      'items',
+      'itemCharsLeast',
+      'itemCharsMost',
+      'firstLineChars',
+      'lastLineChars',
+      'payloadChars',
+      'quotedChars',
+      'sentences',
+      'numberDistinct',
+    ] as const
+  ).map(logSum),
+  { name: 'item chars mean', of: ({ sums }) => log((sums[SUM.itemChars] as number) / Math.max(1, sums[SUM.items] as number)) },
+  { name: 'tokens', of: ({ tokenCount }) => log(tokenCount) },
+  ...(['lineLongest', 'dollars', 'slashes', 'digits', 'repeats'] as const).map(logSum),
+  ...(['capitals', 'longWords', 'capitalWords'] as const).map((name) => share(name, name === 'capitals' ? 'letters' : 'words')),
+  share('letters', 'words'),
+  share('signs', 'words'),
+  share('stops', 'words'),
+  share('commas', 'words'),
+  share('words', 'breaks'),
+  ...(['questions', 'backticks', 'braces', 'bullets', 'options', 'wides', 'numbers', 'blankLines', 'dollars'] as const).map(some),
+  endsWith('?'),
+  endsWith(':'),
+  endsWith('.'),
+  endsWith('!'),
+  endsWith('"\')”'),
+  { name: 'starts small', of: ({ firstCode }) => (firstCode >= 0x61 && firstCode <= 0x7a ? 1 : 0) },
+  { name: 'one line', of: ({ sums }) => (sums[SUM.breaks] === 0 ? 1 : 0) },
+]
+
+const ASKED: readonly Feature[] = UNIT_GROUPS.flatMap((unit, i) => [
+  { name: `some ${unit} asked for`, of: ({ units }: Scan) => ((units[i] as number) > 0 ? 1 : 0) },
+  { name: `${unit} asked for`, of: ({ units }: Scan) => log(units[i] as number) },
+])
+
+const WORDS: readonly Feature[] = KEYWORD_GROUPS.flatMap((group, i) => [
+  { name: `leads with ${group}`, of: ({ leads }: Scan) => leads[i] as number },
+  { name: `has ${group}`, of: ({ groups }: Scan) => log(groups[i] as number) },
+  { name: `first ${group}`, of: ({ firstGroup }: Scan) => (firstGroup === i ? 1 : 0) },
+])
+
+const group = (name: string): number => KEYWORD_GROUPS.indexOf(name)
+const COPIES = ['translate', 'rewrite', 'correct'].map(group)
+const PICKS = ['choose', 'survey', 'classify'].map(group)
+const leadsWith = ({ leads }: Scan, groups: readonly number[]): boolean => groups.some((one) => leads[one] === 1)
+/** Tokens of `chars` characters in a text of which `wides` are of scripts without spaces: four letters make one, wide signs one each. */
+const tokensOf = (chars: number, wides: number): number => Math.max(0, chars - wides) / 4 + Math.min(chars, wides)
+/** Rules of thumb count from here: the logarithm of a usual answer's tokens, so that "no rule" is 0. */
+const USUAL = 4.6
+
+/** Rules of thumb that hold across sets: who copies answers as long as the payload, who picks as long as an option. */
+const RULES: readonly Feature[] = [
+  {
+    name: 'copies',
+    of: (scan) => {
+      if (!leadsWith(scan, COPIES)) return 0
+      const payload = (scan.sums[SUM.payloadChars] as number) || scan.chars
+      return log(tokensOf(payload, scan.sums[SUM.wides] as number)) - USUAL
+    },
+  },
+  {
+    name: 'picks',
+    of: (scan) => {
+      const items = scan.sums[SUM.items] as number
+      if (items < 2 || !leadsWith(scan, PICKS)) return 0
+      return log((scan.sums[SUM.itemChars] as number) / items / 4) - USUAL
+    },
+  },
+  {
+    name: 'asked length',
+    of: ({ units }) =>
+      (units[0] as number) > 0
+        ? log((units[0] as number) * 1.3) - USUAL
+        : (units[1] as number) > 0
+          ? log((units[1] as number) * 20) - USUAL
+          : 0,
+  },
+]
+
+const FEATURES: readonly Feature[] = [...LAYOUT, ...RULES, ...ASKED, ...WORDS]
+
+/** Names in order: part of a model's feature hash. */
+export const HAND_FEATURES: readonly string[] = FEATURES.map((one) => one.name)
+
+/** Writes the features of a scan to `out` from `at`. */
+export function writeHandFeatures(scan: Scan, out: Float32Array, at: number): void {
+  for (let i = 0; i < FEATURES.length; i++) out[at + i] = (FEATURES[i] as Feature).of(scan)
+}
