@@ -34,6 +34,7 @@ const GAIN_GOAL = 0.2
 const TIME_FACTOR = 0.5
 const OUTPUT_TOKENS_MAX = 300
 const STREAMED_OF = 10
+const WARM_SECONDS = 10
 const MODEL = 'llama-2-7b'
 
 interface Options {
@@ -42,6 +43,9 @@ interface Options {
   readonly traceSeconds: number
   readonly traceRounds: number
   readonly load: number
+  /** Phasewise's. */
+  readonly policy: string
+  readonly strategies: readonly Strategy[]
 }
 
 export async function run(args: readonly string[]): Promise<BenchResult> {
@@ -53,6 +57,8 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
       'trace-seconds': { type: 'string', default: '45' },
       'trace-rounds': { type: 'string', default: '2' },
       load: { type: 'string', default: '0.6' },
+      policy: { type: 'string', default: 'impact' },
+      strategies: { type: 'string', default: STRATEGIES.join(',') },
     },
   })
   const options: Options = {
@@ -61,6 +67,8 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
     traceSeconds: Number(values['trace-seconds']),
     traceRounds: Number(values['trace-rounds']),
     load: Number(values.load),
+    policy: values.policy,
+    strategies: STRATEGIES.filter((one) => values.strategies.split(',').includes(one)),
   }
   const running: { end(): Promise<unknown> }[] = []
   const agent = new Agent({ connections: 512 })
@@ -82,7 +90,7 @@ interface Site {
 }
 
 /** Phasewise before instances at `urls`. */
-async function startPhasewise(urls: readonly string[], running: { end(): Promise<unknown> }[]): Promise<Site> {
+async function startPhasewise({ policy }: Options, urls: readonly string[], running: { end(): Promise<unknown> }[]): Promise<Site> {
   const folder = mkdtempSync(join(tmpdir(), 'phasewise-bench-'))
   running.push({ end: async () => rmSync(folder, { recursive: true, force: true }) })
   const any = '127.0.0.1:0'
@@ -93,7 +101,7 @@ async function startPhasewise(urls: readonly string[], running: { end(): Promise
     gateways: { openai: { listen: any }, placements: { listen: any, loopbackWithoutKey: true }, envoy: { listen: 'off' } },
     admin: { listen: any },
     telemetry: { metrics: any },
-    pools: [{ name: MODEL, engine: 'virtual', exploration: 0, instances }],
+    pools: [{ name: MODEL, engine: 'virtual', policy, exploration: 0, instances }],
   }
   writeFileSync(join(folder, 'phasewise.yaml'), stringify(config))
   const phasewise = startNode(new URL('../../plugin/main.ts', import.meta.url).pathname, ['start'], { cwd: folder })
@@ -147,6 +155,7 @@ async function measureCost(options: Options, agent: Agent, running: { end(): Pro
   running.push(upstream)
   const ports = ((await upstream.printed(/ports ([\d,]+)/))[1] ?? '').split(',')
   const site = await startPhasewise(
+    options,
     ports.map((port) => `http://127.0.0.1:${port}`),
     running,
   )
@@ -196,16 +205,18 @@ async function measureGain(options: Options, agent: Agent, running: { end(): Pro
   )
   running.push(...fleet)
   const urls = await Promise.all(fleet.map(async (one) => (await one.printed(/ at (http:\S+),/))[1] ?? ''))
-  const site = await startPhasewise(urls, running)
-  const proxies = await Promise.all(STRATEGIES.map((strategy) => startStrategy(strategy, site)))
-  const measured = new Map<Strategy, MeasuredCall[]>(STRATEGIES.map((strategy) => [strategy, []]))
+  const site = await startPhasewise(options, urls, running)
+  const { strategies } = options
+  const proxies = await Promise.all(strategies.map((strategy) => startStrategy(strategy, site)))
+  const measured = new Map<Strategy, MeasuredCall[]>(strategies.map((strategy) => [strategy, []]))
   const differencesMs: number[] = []
-  for (const [k, proxy] of proxies.entries())
-    await sendAll({ proxy, agent, calls: traceOf(createRng(99), { ...options, traceSeconds: 8 }, `warm${k}`) })
+  // All at once: what each strategy learns from is the fleet as it is, and a connection's and a worker's first call.
+  const warm = { ...options, traceSeconds: WARM_SECONDS, load: options.load / proxies.length }
+  await Promise.all(proxies.map((proxy, k) => sendAll({ proxy, agent, calls: traceOf(createRng(99 + k), warm, `warm${k}`) })))
   for (let i = 0; i < options.traceRounds; i++)
-    for (let k = 0; k < STRATEGIES.length; k++) {
-      const turn = (i + k) % STRATEGIES.length
-      const strategy = STRATEGIES[turn] as Strategy
+    for (let k = 0; k < strategies.length; k++) {
+      const turn = (i + k) % strategies.length
+      const strategy = strategies[turn] as Strategy
       // The same trace for every strategy of a round.
       const calls = await sendAll({
         proxy: proxies[turn] as LitellmProxy,
@@ -215,8 +226,8 @@ async function measureGain(options: Options, agent: Agent, running: { end(): Pro
       measured.get(strategy)?.push(...calls)
       if (strategy === 'phasewise') differencesMs.push(...(await ttftDifferences(site, `${strategy}-${i}`, calls)))
       progress(
-        i * STRATEGIES.length + k + 1,
-        options.traceRounds * STRATEGIES.length,
+        i * strategies.length + k + 1,
+        options.traceRounds * strategies.length,
         `${strategy}: mean E2E ${meanOf(calls.map((one) => one.e2eMs)).toFixed(0)} ms, ${calls.filter((one) => !one.ok).length} failed`,
       )
     }
