@@ -56,7 +56,7 @@ CREATE TABLE call (
   censored INTEGER NOT NULL,
   finish_reason TEXT,
   text_features BLOB
-, prefix_blocks BLOB, trial_id INTEGER, block INTEGER, arm TEXT, wash_out INTEGER, shadow_instance_id INTEGER, shadow_output_tokens REAL) STRICT;
+, prefix_blocks BLOB, trial_id INTEGER, block INTEGER, arm TEXT, washout INTEGER, shadow_instance_id INTEGER, shadow_output_tokens REAL) STRICT;
 
 CREATE INDEX call_by_application ON call (application, call_id);
 
@@ -174,14 +174,39 @@ CREATE TABLE scrape (
 CREATE TABLE switchback_block (
   trial_id INTEGER NOT NULL,
   block INTEGER NOT NULL,
-  arm TEXT NOT NULL CHECK (arm IN ('champion', 'challenger')),
+  arm TEXT NOT NULL CHECK (arm IN ('control', 'challenger')),
   from_unix_ms INTEGER NOT NULL,
   to_unix_ms INTEGER NOT NULL,
-  wash_out_until_unix_ms INTEGER NOT NULL,
+  washout_until_unix_ms INTEGER NOT NULL,
   PRIMARY KEY (trial_id, block)
 ) STRICT, WITHOUT ROWID;
 
 -- control.sqlite
+
+CREATE TABLE api_key (
+  key_id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  -- JSON array of 'place', 'read', 'control'
+  scopes TEXT NOT NULL,
+  sha256 TEXT NOT NULL UNIQUE,
+  -- The key's first characters, by which people tell keys apart.
+  beginning TEXT NOT NULL,
+  created_by TEXT NOT NULL,
+  created_unix_ms INTEGER NOT NULL,
+  expires_unix_ms INTEGER,
+  last_used_unix_ms INTEGER,
+  revoked_by TEXT,
+  revoked_unix_ms INTEGER
+) STRICT;
+
+CREATE UNIQUE INDEX api_key_in_use ON api_key (name) WHERE revoked_unix_ms IS NULL;
+
+CREATE TRIGGER audit_keeps_rows BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+
+CREATE TRIGGER audit_keeps_words BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+
+CREATE TRIGGER audit_only_appends BEFORE INSERT ON audit WHEN EXISTS (SELECT 1 FROM audit WHERE audit_id = new.audit_id)
+BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
 
 CREATE TABLE audit (
   audit_id INTEGER PRIMARY KEY,
@@ -193,6 +218,8 @@ CREATE TABLE audit (
   before TEXT,
   after TEXT
 ) STRICT;
+
+CREATE INDEX audit_by_time ON audit (at_unix_ms);
 
 CREATE TABLE drained (
   pool TEXT NOT NULL,
@@ -265,7 +292,7 @@ CREATE TABLE session (
   seen_unix_ms INTEGER NOT NULL,
   expires_unix_ms INTEGER NOT NULL,
   address TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
+, agent TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
 
 CREATE TABLE setting (
   key TEXT PRIMARY KEY,
@@ -278,7 +305,7 @@ CREATE TABLE sign_in_link (
   created_unix_ms INTEGER NOT NULL,
   expires_unix_ms INTEGER NOT NULL,
   used_unix_ms INTEGER
-) STRICT, WITHOUT ROWID;
+, user_id INTEGER REFERENCES user (user_id) ON DELETE CASCADE) STRICT, WITHOUT ROWID;
 
 CREATE TABLE training_line (
   run_id INTEGER NOT NULL REFERENCES training_run (run_id) ON DELETE CASCADE,
@@ -319,7 +346,7 @@ CREATE TABLE trial (
   profile_model_id INTEGER REFERENCES model (model_id),
   share_ratio REAL NOT NULL,
   block_ms INTEGER NOT NULL,
-  wash_out_ms INTEGER NOT NULL,
+  washout_ms INTEGER NOT NULL,
   blocks_planned INTEGER NOT NULL,
   seed INTEGER NOT NULL,
   asked_by TEXT NOT NULL,
@@ -341,7 +368,9 @@ CREATE TABLE user (
   password TEXT NOT NULL,
   created_unix_ms INTEGER NOT NULL,
   last_sign_in_unix_ms INTEGER
-) STRICT;
+, oidc_issuer TEXT, oidc_subject TEXT) STRICT;
+
+CREATE UNIQUE INDEX user_by_oidc ON user (oidc_issuer, oidc_subject) WHERE oidc_subject IS NOT NULL;
 
 CREATE TABLE verdict (
   verdict_id INTEGER PRIMARY KEY,

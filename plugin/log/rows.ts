@@ -46,13 +46,13 @@ export interface AttemptRow {
   readonly error?: string
 }
 
-/** The trial under way at the decision. `block`, `arm` and `washOut` are a canary's. */
+/** The trial under way at the decision. `block`, `arm` and `washout` are a canary's. */
 export interface TrialMark {
   readonly trialId: number
   readonly block?: number
-  readonly arm?: 'champion' | 'challenger'
+  readonly arm?: 'control' | 'challenger'
   /** The call came so early in its block that calls of the block before still ran. */
-  readonly washOut?: boolean
+  readonly washout?: boolean
 }
 
 /** What the challengers in shadow would have done; absent where they were not asked or failed. */
@@ -103,10 +103,10 @@ export interface BlockRow {
   readonly kind: 'block'
   readonly trialId: number
   readonly block: number
-  readonly arm: 'champion' | 'challenger'
+  readonly arm: 'control' | 'challenger'
   readonly fromUnixMs: number
   readonly toUnixMs: number
-  readonly washOutUntilUnixMs: number
+  readonly washoutUntilUnixMs: number
 }
 
 export interface FleetNowRow {

@@ -59,7 +59,7 @@ const CALL: readonly CallColumn[] = [
   ['trial_id', (row) => row.trial?.trialId ?? null],
   ['block', (row) => row.trial?.block ?? null],
   ['arm', (row) => row.trial?.arm ?? null],
-  ['wash_out', (row) => (row.trial?.washOut === undefined ? null : flag(row.trial.washOut))],
+  ['washout', (row) => (row.trial?.washout === undefined ? null : flag(row.trial.washout))],
   ['shadow_instance_id', (_, { shadowInstanceId }) => shadowInstanceId],
   ['shadow_output_tokens', (row) => row.shadow?.outputTokens ?? null],
 ]

@@ -41,7 +41,7 @@ export function createStateWriter(parts: { readonly database: Database.Database;
   const insertScrape = database.prepare(`INSERT OR REPLACE INTO scrape
     (instance_id, taken_unix_ms, waiting, running, kv_usage_ratio, in_flight, foreign_in_flight, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`)
   const insertBlock = database.prepare(`INSERT OR REPLACE INTO switchback_block
-    (trial_id, block, arm, from_unix_ms, to_unix_ms, wash_out_until_unix_ms) VALUES (?, ?, ?, ?, ?, ?)`)
+    (trial_id, block, arm, from_unix_ms, to_unix_ms, washout_until_unix_ms) VALUES (?, ?, ?, ?, ?, ?)`)
   const addCounter = database.prepare(`INSERT INTO counter (name, value, changed_unix_ms) VALUES (?, ?, ?)
     ON CONFLICT (name) DO UPDATE SET value = value + excluded.value, changed_unix_ms = excluded.changed_unix_ms`)
   const columns = ['instance_id', ...FLEET.map(([column]) => column), 'seen_unix_ms']
@@ -57,8 +57,8 @@ export function createStateWriter(parts: { readonly database: Database.Database;
       const load = [known(row.waiting), known(row.running), known(row.kvUsageRatio), row.inFlight, known(row.foreignInFlight)]
       insertScrape.run([instanceIds(row.instance, takenUnixMs), takenUnixMs, ...load, row.state])
     },
-    block({ trialId, block, arm, fromUnixMs, toUnixMs, washOutUntilUnixMs }) {
-      insertBlock.run([trialId, block, arm, Math.floor(fromUnixMs), Math.floor(toUnixMs), Math.floor(washOutUntilUnixMs)])
+    block({ trialId, block, arm, fromUnixMs, toUnixMs, washoutUntilUnixMs }) {
+      insertBlock.run([trialId, block, arm, Math.floor(fromUnixMs), Math.floor(toUnixMs), Math.floor(washoutUntilUnixMs)])
     },
     counter: (row) => void addCounter.run([row.name, row.by, Math.floor(row.atUnixMs)]),
     now({ seenUnixMs, router, fleet }, { queuedRows, droppedRows }) {

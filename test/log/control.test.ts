@@ -163,7 +163,7 @@ test('a promotion that the router refuses is undone, noted and told; one that wa
   expect(models.withAlias('length', 'champion')?.version).toBe('3')
 })
 
-const CANARY = { mode: 'canary', shareRatio: 0.5, blockMs: 60_000, washOutMs: 5_000, blocksPlanned: 20, seed: 7 } as const
+const CANARY = { mode: 'canary', shareRatio: 0.5, blockMs: 60_000, washoutMs: 5_000, blocksPlanned: 20, seed: 7 } as const
 
 test('one trial runs at a time; its end leaves an audit row, a withdrawal also a notice', () => {
   const { control } = fresh()

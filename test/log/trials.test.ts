@@ -18,15 +18,15 @@ async function fresh(): Promise<{ log: Log; dataDir: string }> {
 
 function block(number: number, arm: BlockRow['arm']): BlockRow {
   const fromUnixMs = START_UNIX_MS + number * 1_000
-  return { kind: 'block', trialId: 3, block: number, arm, fromUnixMs, toUnixMs: fromUnixMs + 1_000, washOutUntilUnixMs: fromUnixMs + 100 }
+  return { kind: 'block', trialId: 3, block: number, arm, fromUnixMs, toUnixMs: fromUnixMs + 1_000, washoutUntilUnixMs: fromUnixMs + 100 }
 }
 
 test('calls of a canary are summed by block without the wash-out, and a block without calls is there too', async () => {
   const { log, dataDir } = await fresh()
-  for (const row of [block(0, 'champion'), block(1, 'challenger'), block(2, 'champion')]) log.append(row)
+  for (const row of [block(0, 'control'), block(1, 'challenger'), block(2, 'control')]) log.append(row)
   for (let i = 0; i < 30; i++) {
     const at = i < 10 ? 0 : 1
-    log.append(callRow(i, { trial: { trialId: 3, block: at, arm: at === 0 ? 'champion' : 'challenger', washOut: i % 10 === 0 } }))
+    log.append(callRow(i, { trial: { trialId: 3, block: at, arm: at === 0 ? 'control' : 'challenger', washout: i % 10 === 0 } }))
   }
   log.append(callRow(31))
   await log.flush()
@@ -36,7 +36,7 @@ test('calls of a canary are summed by block without the wash-out, and a block wi
   expect(blocks).toMatchObject([
     {
       block: 0,
-      arm: 'champion',
+      arm: 'control',
       calls: 9,
       completed: 9,
       errors: 0,
@@ -46,7 +46,7 @@ test('calls of a canary are summed by block without the wash-out, and a block wi
       promptTokens: 9 * 302,
     },
     { block: 1, arm: 'challenger', calls: 18 },
-    { block: 2, arm: 'champion', calls: 0, meanE2eMs: null, outputTokens: 0 },
+    { block: 2, arm: 'control', calls: 0, meanE2eMs: null, outputTokens: 0 },
   ])
 })
 
@@ -68,7 +68,7 @@ test('a trial that the router ends is ended in control.sqlite', async () => {
   const control = openControl({ path: databasePath(dataDir, 'control'), clock: systemClock })
   onTestFinished(() => control.close())
   const policy = control.models.register({ kind: 'policy', version: '1', sha256: '', featureHash: null, card: '{}' })
-  const plan = { mode: 'canary', shareRatio: 0.5, blockMs: 1_000, washOutMs: 0, blocksPlanned: 2, seed: 1 } as const
+  const plan = { mode: 'canary', shareRatio: 0.5, blockMs: 1_000, washoutMs: 0, blocksPlanned: 2, seed: 1 } as const
   const { trialId } = control.trials.start({ ...plan, models: { policy }, asked: { who: 'ada', why: 'test' } })
   log.endTrial({ trialId, state: 'withdrawn', why: 'all calls went to one instance' })
   await expect.poll(() => control.trials.get(trialId)).toMatchObject({ state: 'withdrawn', endedBy: 'router' })

@@ -8,7 +8,7 @@ export type TrialState = 'running' | 'ended' | 'withdrawn' | 'refused'
 
 /**
  * Challengers tried on real calls, at most one of each kind. Shadow: each call is scored by them and nothing is obeyed. Canary: they serve whole blocks of time
- * (`shareRatio` of them, drawn from `seed`); the first `washOutMs` of a block count for neither arm, since calls of the block before still run.
+ * (`shareRatio` of them, drawn from `seed`); the first `washoutMs` of a block count for neither arm, since calls of the block before still run.
  */
 export interface Trial {
   readonly trialId: number
@@ -19,7 +19,7 @@ export interface Trial {
   readonly profileModelId: number | null
   readonly shareRatio: number
   readonly blockMs: number
-  readonly washOutMs: number
+  readonly washoutMs: number
   /** After so many blocks the trial ends by itself; 0: when somebody ends it. */
   readonly blocksPlanned: number
   readonly seed: number
@@ -48,7 +48,7 @@ export interface TrialEnd {
 export interface Trials {
   /** Starts a trial, with its audit row and the router's intent, in one transaction. Throws when one runs, or no model is named. */
   start(
-    trial: Pick<Trial, 'mode' | 'shareRatio' | 'blockMs' | 'washOutMs' | 'blocksPlanned' | 'seed'> & {
+    trial: Pick<Trial, 'mode' | 'shareRatio' | 'blockMs' | 'washoutMs' | 'blocksPlanned' | 'seed'> & {
       readonly models: Partial<Readonly<Record<ModelKind, number>>>
       readonly asked: Asked
     },
@@ -63,7 +63,7 @@ export interface Trials {
 }
 
 const TRIAL = `trial_id AS trialId, mode, state, length_model_id AS lengthModelId, policy_model_id AS policyModelId,
-  profile_model_id AS profileModelId, share_ratio AS shareRatio, block_ms AS blockMs, wash_out_ms AS washOutMs,
+  profile_model_id AS profileModelId, share_ratio AS shareRatio, block_ms AS blockMs, washout_ms AS washoutMs,
   blocks_planned AS blocksPlanned, seed, asked_by AS askedBy, started_unix_ms AS startedUnixMs, ended_unix_ms AS endedUnixMs,
   ended_by AS endedBy, ended_why AS endedWhy, result`
 
@@ -77,16 +77,16 @@ export const TRIAL_RUNNER = 'router'
 export function createTrials(door: Door, clock: Clock): Trials {
   const running = (): Trial | undefined => door.get<Trial>(`SELECT ${TRIAL} FROM trial WHERE state = 'running'`)
   return {
-    start({ mode, models, shareRatio, blockMs, washOutMs, blocksPlanned, seed, asked }) {
+    start({ mode, models, shareRatio, blockMs, washoutMs, blocksPlanned, seed, asked }) {
       return door.together(() => {
         const now = clock.nowUnixMs()
         const other = running()
         if (other) throw new Error(`${other.mode} ${other.trialId} runs: end it first`)
         const ids = [models.length ?? null, models.policy ?? null, models.profile ?? null]
         if (ids.every((id) => id === null)) throw new Error('a trial needs a model to try')
-        const sql = `INSERT INTO trial (mode, state, length_model_id, policy_model_id, profile_model_id, share_ratio, block_ms, wash_out_ms,
+        const sql = `INSERT INTO trial (mode, state, length_model_id, policy_model_id, profile_model_id, share_ratio, block_ms, washout_ms,
           blocks_planned, seed, asked_by, started_unix_ms) VALUES (?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-        const plan = [shareRatio, blockMs, washOutMs, blocksPlanned, seed]
+        const plan = [shareRatio, blockMs, washoutMs, blocksPlanned, seed]
         const trialId = door.run(sql, [mode, ...ids, ...plan, asked.who, now]).lastId
         const told = `${Object.values(models).join(', ')}: ${asked.why}`
         door.run(AUDIT, [now, asked.who, asked.address ?? '', `start ${mode}`, `trial ${trialId}`, null, told])

@@ -3,7 +3,7 @@ import type { Query } from './reader.ts'
 /** One block of a canary with what its calls came to: the unit of the switchback estimate. Wash-out calls are not in it. */
 export interface BlockScore {
   readonly block: number
-  readonly arm: 'champion' | 'challenger'
+  readonly arm: 'control' | 'challenger'
   readonly fromUnixMs: number
   readonly toUnixMs: number
   /** Calls decided in the block after its wash-out. */
@@ -42,7 +42,7 @@ export function readBlocks(query: Query, trialId: number): BlockScore[] {
       avg(CASE WHEN c.outcome = 'completed' THEN c.ttft_ms END) AS meanTtftMs,
       coalesce(sum(CASE WHEN c.outcome = 'completed' THEN coalesce(c.prompt_tokens, c.prompt_tokens_estimate) END), 0) AS promptTokens,
       coalesce(sum(CASE WHEN c.outcome = 'completed' THEN c.output_tokens END), 0) AS outputTokens
-     FROM switchback_block b LEFT JOIN (SELECT * FROM call WHERE trial_id = @trialId AND wash_out = 0) c ON c.block = b.block
+     FROM switchback_block b LEFT JOIN (SELECT * FROM call WHERE trial_id = @trialId AND washout = 0) c ON c.block = b.block
      WHERE b.trial_id = @trialId GROUP BY b.block ORDER BY b.block`,
     { trialId },
   )

@@ -71,7 +71,7 @@ CREATE TABLE trial (
   profile_model_id INTEGER REFERENCES model (model_id),
   share_ratio REAL NOT NULL,
   block_ms INTEGER NOT NULL,
-  wash_out_ms INTEGER NOT NULL,
+  washout_ms INTEGER NOT NULL,
   blocks_planned INTEGER NOT NULL,
   seed INTEGER NOT NULL,
   asked_by TEXT NOT NULL,
