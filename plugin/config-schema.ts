@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { holdSchema } from './config-hold.ts'
+import { nightSchema } from './config-night.ts'
 
 /** What phasewise.yaml may say: shapes, defaults, and the sentence that each mistake is answered with. */
 export interface Listen {
@@ -187,5 +188,6 @@ export const fileSchema = z.strictObject({
       maxGiB: z.number().positive('allowed is above 0').default(10),
     })
     .prefault({}),
+  night: nightSchema,
   seed: z.number().int().optional(),
 })
