@@ -56,7 +56,7 @@ CREATE TABLE call (
   censored INTEGER NOT NULL,
   finish_reason TEXT,
   text_features BLOB
-, prefix_blocks BLOB) STRICT;
+, prefix_blocks BLOB, length_source TEXT, predicted_length BLOB, length_feature_hash TEXT, length_row BLOB, system_hash INTEGER) STRICT;
 
 CREATE INDEX call_by_application ON call (application, call_id);
 

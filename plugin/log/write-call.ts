@@ -50,6 +50,11 @@ const CALL: readonly CallColumn[] = [
   ['censored', (row) => flag(row.outcome.censored)],
   ['finish_reason', (row) => row.outcome.finishReason ?? null],
   ['text_features', (row) => (row.textFeatures === undefined || row.textFeatures.length === 0 ? null : blobOf(row.textFeatures))],
+  ['length_source', (row) => row.decision.lengthSource ?? null],
+  ['predicted_length', (row) => (row.decision.predictedLength === undefined ? null : blobOf(row.decision.predictedLength))],
+  ['length_feature_hash', (row) => row.lengthRow?.featureHash ?? null],
+  ['length_row', (row) => (row.lengthRow === undefined ? null : blobOf(row.lengthRow.row))],
+  ['system_hash', (row) => row.call.systemHash ?? null],
   ['prefix_blocks', (row) => (row.prefixBlocks === undefined || row.prefixBlocks.length === 0 ? null : blobOf(row.prefixBlocks))],
 ]
 
