@@ -171,6 +171,31 @@ CREATE TABLE scrape (
 
 -- control.sqlite
 
+CREATE TABLE api_key (
+  key_id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  -- JSON array of 'place', 'read', 'control'
+  scopes TEXT NOT NULL,
+  sha256 TEXT NOT NULL UNIQUE,
+  -- The key's first characters, by which people tell keys apart.
+  beginning TEXT NOT NULL,
+  created_by TEXT NOT NULL,
+  created_unix_ms INTEGER NOT NULL,
+  expires_unix_ms INTEGER,
+  last_used_unix_ms INTEGER,
+  revoked_by TEXT,
+  revoked_unix_ms INTEGER
+) STRICT;
+
+CREATE UNIQUE INDEX api_key_in_use ON api_key (name) WHERE revoked_unix_ms IS NULL;
+
+CREATE TRIGGER audit_keeps_rows BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+
+CREATE TRIGGER audit_keeps_words BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+
+CREATE TRIGGER audit_only_appends BEFORE INSERT ON audit WHEN EXISTS (SELECT 1 FROM audit WHERE audit_id = new.audit_id)
+BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+
 CREATE TABLE audit (
   audit_id INTEGER PRIMARY KEY,
   at_unix_ms INTEGER NOT NULL,
@@ -181,6 +206,8 @@ CREATE TABLE audit (
   before TEXT,
   after TEXT
 ) STRICT;
+
+CREATE INDEX audit_by_time ON audit (at_unix_ms);
 
 CREATE TABLE drained (
   pool TEXT NOT NULL,
@@ -227,7 +254,7 @@ CREATE TABLE session (
   seen_unix_ms INTEGER NOT NULL,
   expires_unix_ms INTEGER NOT NULL,
   address TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
+, agent TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
 
 CREATE TABLE setting (
   key TEXT PRIMARY KEY,
@@ -240,7 +267,7 @@ CREATE TABLE sign_in_link (
   created_unix_ms INTEGER NOT NULL,
   expires_unix_ms INTEGER NOT NULL,
   used_unix_ms INTEGER
-) STRICT, WITHOUT ROWID;
+, user_id INTEGER REFERENCES user (user_id) ON DELETE CASCADE) STRICT, WITHOUT ROWID;
 
 CREATE TABLE training_run (
   run_id INTEGER PRIMARY KEY,
@@ -264,4 +291,6 @@ CREATE TABLE user (
   password TEXT NOT NULL,
   created_unix_ms INTEGER NOT NULL,
   last_sign_in_unix_ms INTEGER
-) STRICT;
+, oidc_issuer TEXT, oidc_subject TEXT) STRICT;
+
+CREATE UNIQUE INDEX user_by_oidc ON user (oidc_issuer, oidc_subject) WHERE oidc_subject IS NOT NULL;

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts'
+import { type ApiKeys, createApiKeys } from './control/api-keys.ts'
 import { type Audit, createAudit, createSettings, type Settings } from './control/audit.ts'
 import { openDoor } from './control/door.ts'
 import { createIntents, type DrainedInstance, type Intents, listDrained } from './control/intents.ts'
@@ -10,6 +11,7 @@ export interface Control {
   readonly users: Users
   readonly signInLinks: SignInLinks
   readonly sessions: Sessions
+  readonly apiKeys: ApiKeys
   readonly audit: Audit
   readonly intents: Intents
   readonly settings: Settings
@@ -34,6 +36,7 @@ export function openControl(parts: { readonly path: string; readonly clock: Cloc
     users,
     signInLinks: createSignInLinks(door, clock),
     sessions: createSessions(door, clock, users),
+    apiKeys: createApiKeys(door, clock),
     audit: createAudit(door, clock),
     intents: createIntents(door, clock),
     settings: createSettings(door, clock),
