@@ -185,11 +185,20 @@ export class Ledger implements LedgerView {
   }
 }
 
-/** What an answer that has come this far is expected to become (see LengthDistribution.remaining): long ones turn out longer than first said. */
 function askAgain(own: Writable<Dispatch>, produced: number): void {
-  own.askedAgainTokens = Math.ceil(produced * OUTLOOK_GROWTH)
-  const left = own.outlook?.remaining(produced)
-  if (left !== undefined && left >= 0 && left <= Number.MAX_SAFE_INTEGER) own.predictedOutputTokens = produced + Math.ceil(left)
+  own.askedAgainTokens = nextAskedTokens(produced)
+  if (own.outlook) own.predictedOutputTokens = expectedTokens(own.outlook, produced) ?? own.predictedOutputTokens
+}
+
+/** Produced tokens at which an outlook is asked again after `outputTokens`. */
+export function nextAskedTokens(outputTokens: number): number {
+  return Math.ceil(outputTokens * OUTLOOK_GROWTH)
+}
+
+/** What an answer that has come this far is expected to become, whole tokens; undefined where the outlook gives no number. Long answers turn out longer than first said. */
+export function expectedTokens(outlook: OutputOutlook, outputTokens: number): number | undefined {
+  const left = outlook.remaining(outputTokens)
+  return left >= 0 && left <= Number.MAX_SAFE_INTEGER ? outputTokens + Math.ceil(left) : undefined
 }
 
 function leftOf(predictedOutputTokens: number, outputTokens: number): number {
