@@ -189,5 +189,9 @@ export const fileSchema = z.strictObject({
     })
     .prefault({}),
   night: nightSchema,
+  // 'base' is the model that ships, 'off' leaves lengths to the history of applications.
+  prediction: z
+    .strictObject({ lengthModel: z.string().min(1, "allowed is 'base', 'off' or the folder of a model").default('base') })
+    .prefault({}),
   seed: z.number().int().optional(),
 })

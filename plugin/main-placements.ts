@@ -17,8 +17,9 @@ export async function openPlacements(parts: {
   readonly router: LiveRouter
   readonly count: (what: string) => void
   readonly nextCallId: () => number
+  readonly readText: (text: string) => Float32Array | undefined
 }): Promise<{ readonly address: string; close(drainMs: number): Promise<void> } | undefined> {
-  const { config, live, router, count, nextCallId } = parts
+  const { config, live, router, count, nextCallId, readText } = parts
   const { listen, socket, tls, keys, loopbackWithoutKey, bodyLimitMiB, settleLimitMs } = config.gateways.placements
   if (!listen && socket === undefined) return undefined
   try {
@@ -31,6 +32,7 @@ export async function openPlacements(parts: {
       bodyLimitBytes: bodyLimitMiB * 1024 ** 2,
       settleLimitMs,
       textFeatures: config.log.textFeatures,
+      readText,
       router,
       instances: () => live.fleet.pools().flatMap((pool) => live.fleet.instances(pool)),
       fleet: () => describeFleet(config, live.fleet.rows(systemClock.nowMs())),

@@ -9,11 +9,11 @@ import { listenProblem, type Running, runChild, type StartMessage } from './main
 import { configOf } from './main-config.ts'
 import { openEnvoy } from './main-envoy.ts'
 import { type LiveFleet, startFleet } from './main-fleet.ts'
+import { type LiveLengths, openLengths } from './main-lengths.ts'
 import { openPlacements } from './main-placements.ts'
 import { routerPool } from './main-pools.ts'
 import { VERSION } from './main-version.ts'
 import type { Outcome } from './outcome/outcome.ts'
-import { createRunningLength } from './prediction/running-length.ts'
 import { createRng, type Rng } from './rng.ts'
 import { obeyIntent, startBeat } from './router-beat.ts'
 import { createRouter, type LiveRouter, type TokenCounts } from './router-place.ts'
@@ -50,14 +50,16 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   const live = startFleet({ config, env: environment(), clock, rng, warn, count: losses.count })
   await live.found
   for (const { pool, instance } of log.drained) live.fleet.drain(pool, instance)
-  const router = openRouter({ config, live, log, telemetry, rng, count: losses.count, tell })
+  const lengths = await openLengths({ dataDir: config.dataDir, model: config.prediction.lengthModel, clock, count: losses.count, warn })
+  const router = openRouter({ config, live, lengths, log, telemetry, rng, count: losses.count, tell })
   log.onIntent(async (intent) => obeyIntent(live.fleet, intent))
   const facts = { pid: process.pid, version: VERSION, pools: config.pools.map(({ name, policy, models }) => ({ name, policy, models })) }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
   const nextCallId = createIdSource(() => clock.nowUnixMs())
-  const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId })
-  const picker = await openEnvoy({ config, live, router, telemetry, count: losses.count, warn, nextCallId })
-  const placements = await openPlacements({ config, live, router, count: losses.count, nextCallId })
+  const { readText } = lengths
+  const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId, readText })
+  const picker = await openEnvoy({ config, live, router, telemetry, count: losses.count, warn, nextCallId, readText })
+  const placements = await openPlacements({ config, live, router, count: losses.count, nextCallId, readText })
   return {
     facts: {
       ...(proxy ? { proxy: proxy.url } : {}),
@@ -71,6 +73,8 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
       stopBeat()
       losses.stop()
       await live.close(0)
+      await log.flush()
+      await lengths.close()
       await log.close()
       await telemetry.close()
     },
@@ -110,6 +114,7 @@ function createLosses(log: Log, telemetry: Telemetry): { count(what: string, by?
 interface Opening {
   readonly config: Config
   readonly live: LiveFleet
+  readonly lengths: LiveLengths
   readonly log: Log
   readonly telemetry: Telemetry
   readonly rng: Rng
@@ -117,7 +122,7 @@ interface Opening {
   readonly tell: (line: string) => void
 }
 
-function openRouter({ config, live, log, telemetry, rng, count, tell }: Opening): LiveRouter {
+function openRouter({ config, live, lengths, log, telemetry, rng, count, tell }: Opening): LiveRouter {
   const engines = new Map(config.pools.map((pool) => [pool.name, pool.engine]))
   let told = 0
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
@@ -143,7 +148,7 @@ function openRouter({ config, live, log, telemetry, rng, count, tell }: Opening)
     pools: config.pools.map(routerPool),
     fleet: live.fleet,
     tokens: createTokenCounts(),
-    lengths: createRunningLength(),
+    lengths: lengths.predictor,
     log,
     events: { settled, count },
     clock: systemClock,
@@ -181,8 +186,9 @@ async function openProxy(parts: {
   readonly telemetry: Telemetry
   readonly count: (what: string) => void
   readonly nextCallId: () => number
+  readonly readText: LiveLengths['readText']
 }): Promise<{ readonly url: string; close(drainMs: number): Promise<void> } | undefined> {
-  const { config, live, router, telemetry, count, nextCallId } = parts
+  const { config, live, router, telemetry, count, nextCallId, readText } = parts
   const { listen, bodyLimitMiB, callerKeys, debugHeaders } = config.gateways.openai
   if (!listen) return undefined
   try {
@@ -195,6 +201,7 @@ async function openProxy(parts: {
       bodyLimitBytes: bodyLimitMiB * 1024 ** 2,
       timeouts: config.timeouts,
       textFeatures: config.log.textFeatures,
+      readText,
       clock: systemClock,
       telemetry,
       count,

@@ -5,11 +5,12 @@ import { enginePriority } from './hold/engine-priority.ts'
 import type { Log } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import type { Policy } from './placement/policy.ts'
-import type { LengthPredictor } from './prediction/running-length.ts'
+import type { LengthPredictor } from './prediction/length-predictor.ts'
 import type { Rng } from './rng.ts'
 import { PlacementError, type PlaceOptions, type Router, type Ticket } from './router.ts'
 import { createDecide } from './router-decide.ts'
 import type { HoldState, PoolHold, Waiting } from './router-hold.ts'
+import { knowCall, learnOutcome } from './router-know.ts'
 import { type RouterPool, type Served, servePools } from './router-pools.ts'
 import { noInstance, unknownModel } from './router-refusals.ts'
 import { Roster } from './router-roster.ts'
@@ -126,7 +127,7 @@ function createStart(parts: RouterParts, { open, names, moved }: Starting): (pla
   const decide = createDecide({ fleet, rng: parts.rng, fallbacksMax: retriesPerCall + SPARE_FALLBACKS, count: events.count })
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
     tellPolicy(parts, names.get(ticket.call.model)?.at.policies.policy, ticket, outcome)
-    learn(parts, ticket, outcome)
+    learnOutcome(parts, ticket, outcome)
     parts.log.append(settledRow(ticket, outcome, { textFeatures }))
     events.settled(ticket, outcome)
     moved(ticket.pool.name)
@@ -158,7 +159,7 @@ function createStart(parts: RouterParts, { open, names, moved }: Starting): (pla
       pool: served.facts,
       decision,
       decisionRow: describeDecision({ decision, known, decisionMs, heldMs, placedMs: endedMs - arrivedMs }),
-      promptTokens: known.promptTokens,
+      known,
       arrivedMs,
       unwatched: options.unwatched === true,
       ...(pool.enginePriority ? { enginePriority: enginePriority({ call, ...known }) } : {}),
@@ -250,23 +251,10 @@ function refuse(
   return refusal
 }
 
-/** Estimates of tokens in and out. A broken estimator costs accuracy, never the call. */
-function knowCall(parts: RouterParts, pool: string, call: Call, adapter: string | undefined): Known {
-  const withAdapter = adapter === undefined ? {} : { adapter }
-  try {
-    const prediction = parts.lengths.predict(pool, call)
-    const promptTokens = parts.tokens.estimate(pool, call)
-    return { promptTokens, predictedOutputTokens: prediction.outputTokens, lengthVersion: prediction.version, ...withAdapter }
-  } catch {
-    parts.events.count('length prediction failed')
-    return { promptTokens: Math.ceil(call.promptBytes / 4), predictedOutputTokens: Number.NaN, lengthVersion: 'none', ...withAdapter }
-  }
-}
-
 /** A policy that keeps state learns how its choice ended, in the instance's own time: what passed before its placement is taken off. */
 function tellPolicy({ clock, events }: RouterParts, policy: Policy | undefined, ticket: LiveTicket, outcome: Outcome): void {
   if (!policy?.onSettled) return
-  const { decision, decisionRow, promptTokens } = ticket.input
+  const { decision, decisionRow, known } = ticket.input
   try {
     policy.onSettled(decision.instance, ticket.call, {
       nowMs: clock.nowMs(),
@@ -274,23 +262,10 @@ function tellPolicy({ clock, events }: RouterParts, policy: Policy | undefined, 
       ttftMs: (outcome.ttftMs ?? Number.NaN) - decisionRow.placedMs,
       tpotMs: outcome.tpotMs ?? Number.NaN,
       e2eMs: outcome.e2eMs - decisionRow.placedMs,
-      promptTokens: outcome.promptTokens ?? promptTokens,
+      promptTokens: outcome.promptTokens ?? known.promptTokens,
       outputTokens: outcome.outputTokens ?? Number.NaN,
     })
   } catch {
     events.count('policy failed to take an outcome in')
-  }
-}
-
-function learn(parts: RouterParts, ticket: LiveTicket, outcome: Outcome): void {
-  try {
-    const pool = ticket.pool.name
-    // An attempt at another pool, by a gateway's own fallback, tells nothing of this one's tokeniser and lengths.
-    if (ticket.instance.pool !== pool) return
-    if (outcome.tokensFrom === 'usage' && outcome.promptTokens) parts.tokens.learn(pool, ticket.call, outcome.promptTokens)
-    if (outcome.kind === 'completed' && !outcome.censored && outcome.outputTokens !== undefined)
-      parts.lengths.learn(pool, ticket.call, outcome.outputTokens)
-  } catch {
-    parts.events.count('learning from an outcome failed')
   }
 }
