@@ -40,6 +40,9 @@ export interface StoredRow {
   readonly arm: string | null
   readonly trialId: number | null
   readonly words: Uint32Array
+  /** What the length model read, of the feature list with `lengthFeatureHash`; absent where nothing was logged. */
+  readonly lengthRow?: Float16Array
+  readonly lengthFeatureHash: string | null
   readonly prefixBlocks: Uint32Array
   /** Absent where the decision's rows were not logged. */
   readonly candidates?: {
@@ -56,13 +59,15 @@ const COLUMNS = `call.call_id AS callId, arrived_unix_ms AS arrivedUnixMs, gatew
   propensity, explored, policy_version AS policyVersion, length_version AS lengthVersion, decision_us AS decisionUs, held_ms AS heldMs,
   predicted_output_tokens AS predictedOutputTokens, outcome, attempts, placed_ms AS placedMs, ttft_ms AS ttftMs, tpot_ms AS tpotMs,
   e2e_ms AS e2eMs, prompt_tokens AS promptTokens, cached_prompt_tokens AS cachedPromptTokens, output_tokens AS outputTokens, censored, arm,
-  trial_id AS trialId, text_features AS words, prefix_blocks AS prefixBlocks`
+  trial_id AS trialId, length_feature_hash AS lengthFeatureHash, length_row AS lengthRow,
+  text_features AS words, prefix_blocks AS prefixBlocks`
 const CANDIDATES = 'feature_hash AS featureHash, total, instances, features, costs'
 
 /** Rows of one read transaction: some 20 ms, so that the log's WAL file can be folded back in between. */
 const PAGE_ROWS = 2_000
 
-type Stored = Omit<StoredRow, 'words' | 'prefixBlocks' | 'candidates'> & {
+type Stored = Omit<StoredRow, 'words' | 'prefixBlocks' | 'candidates' | 'lengthRow'> & {
+  readonly lengthRow: Uint8Array | null
   readonly words: Uint8Array | null
   readonly prefixBlocks: Uint8Array | null
   readonly featureHash?: string | null
@@ -92,9 +97,10 @@ export function* readStoredCalls(reader: Reader, { fromUnixMs, toUnixMs, decisio
 
 const NOTHING = new Uint32Array(0)
 
-function asRow({ words, prefixBlocks, featureHash, total, instances, features, costs, ...row }: Stored): StoredRow {
+function asRow({ words, prefixBlocks, lengthRow, featureHash, total, instances, features, costs, ...row }: Stored): StoredRow {
   return {
     ...row,
+    ...(lengthRow === null ? {} : { lengthRow: new Float16Array(lengthRow.slice().buffer) }),
     words: words === null ? NOTHING : hashesOf(words),
     prefixBlocks: prefixBlocks === null ? NOTHING : hashesOf(prefixBlocks),
     ...(featureHash && features && costs && instances && total !== undefined
