@@ -3,7 +3,7 @@ import type { ConfigParts } from './config.ts'
 /** What supervisor and children say to each other over Node's IPC channel. */
 
 /** The processes a supervisor may run. */
-export type Role = 'fleet' | 'router' | 'admin' | 'demo'
+export type Role = 'fleet' | 'router' | 'admin' | 'demo' | 'trainer'
 
 export interface StartMessage {
   readonly type: 'start'
