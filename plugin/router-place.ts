@@ -2,20 +2,21 @@ import type { Call } from './call/call.ts'
 import type { Clock } from './clock.ts'
 import type { Fleet, LiveInstance } from './fleet/fleet.ts'
 import { enginePriority } from './hold/engine-priority.ts'
-import type { Log } from './log/rows.ts'
+import type { Log, TrialEnding } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
-import type { Policy } from './placement/policy.ts'
 import type { LengthPredictor } from './prediction/length-predictor.ts'
 import type { Rng } from './rng.ts'
 import { PlacementError, type PlaceOptions, type Router, type Ticket } from './router.ts'
 import { createDecide } from './router-decide.ts'
 import type { HoldState, PoolHold, Waiting } from './router-hold.ts'
 import { knowCall, learnOutcome } from './router-know.ts'
+import { tellPolicy } from './router-lessons.ts'
 import { type RouterPool, type Served, servePools } from './router-pools.ts'
 import { noInstance, unknownModel } from './router-refusals.ts'
 import { Roster } from './router-roster.ts'
 import { describeDecision, type Known, settledRow, unplacedRow } from './router-rows.ts'
 import { expectedOf, LiveTicket } from './router-ticket.ts'
+import { RouterArms } from './router-trials.ts'
 
 export type { RouterPool } from './router-pools.ts'
 
@@ -30,6 +31,8 @@ export interface RouterEvents {
   settled(ticket: LiveTicket, outcome: Outcome): void
   /** Something was lost or worked around. */
   count(what: string): void
+  /** A canary is over: its blocks are done, or the guard withdrew it. */
+  trialEnded?(ending: TrialEnding): void
 }
 
 export interface RouterParts {
@@ -56,6 +59,8 @@ export interface LiveRouter extends Router {
   /** How each pool that may hold does so now. */
   holds(): readonly HoldState[]
   readonly inFlight: () => number
+  /** What serves and what is tried; changed between two calls. */
+  readonly arms: RouterArms
 }
 
 /** Fallbacks kept beyond the retries allowed, since some will have been ejected by the time they are needed. */
@@ -81,21 +86,30 @@ type Released = Parameters<Waiting['start']>[0]
 export function createRouter(parts: RouterParts): LiveRouter {
   const { fleet, clock, events } = parts
   const { pools, names } = servePools(parts.pools, { fleet, count: events.count, nowMs: clock.nowMs })
+  const arms = new RouterArms({
+    pools,
+    lengths: parts.lengths,
+    log: parts.log,
+    clock,
+    count: events.count,
+    trialEnded: (ending) => events.trialEnded?.(ending),
+  })
+  const knowing = { ...parts, lengths: arms.lengths }
   const holds = new Map(pools.flatMap(({ pool, hold }) => (hold ? [[pool.name, hold] as const] : [])))
   const open = new Roster<LiveTicket>()
-  const start = createStart(parts, { open, names, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
+  const start = createStart(knowing, { open, arms, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
   return {
     async place(call, options) {
       const enteredMs = clock.nowMs()
       const served = names.get(call.model)
       if (!served) throw unknownModel(call.model, [...names.keys()])
-      const known = knowCall(parts, served.at.pool.name, call, served.adapter)
+      const known = knowCall(knowing, served.at.pool.name, call, served.adapter)
       const arrivedMs = options.arrivedMs ?? enteredMs
       const placing = { call, options, served, known, enteredMs, arrivedMs, knownMs: clock.nowMs() - enteredMs }
       const { hold } = served.at
       return hold ? waitFor({ parts, placing, hold, start }) : start(placing, { nowMs: enteredMs })
     },
-    preview: createPreview(parts, names),
+    preview: createPreview(knowing, names),
     poolFor: (model) => names.get(model)?.facts,
     models: () => [...names].map(([id, { at }]) => ({ id, pool: at.pool.name })),
     ready: () => fleet.ready(),
@@ -105,42 +119,56 @@ export function createRouter(parts: RouterParts): LiveRouter {
     },
     tick(nowMs) {
       for (const hold of holds.values()) hold.pump(nowMs)
+      arms.tick(nowMs)
     },
     shed() {
       for (const hold of holds.values()) hold.shed(clock.nowMs())
     },
     holds: () => [...holds.values()].map((hold) => hold.state()),
     inFlight: () => open.size,
+    arms,
   }
 }
 
 interface Starting {
   readonly open: Roster<LiveTicket>
-  readonly names: ReadonlyMap<string, Served>
+  readonly arms: RouterArms
   /** Something became free on an instance of this pool. */
   readonly moved: (pool: string) => void
 }
 
 /** Decides, books and gives the ticket, at once; throws PlacementError where no instance may take the call. */
-function createStart(parts: RouterParts, { open, names, moved }: Starting): (placing: Placing, released: Released) => LiveTicket {
+function createStart(parts: RouterParts, { open, arms, moved }: Starting): (placing: Placing, released: Released) => LiveTicket {
   const { fleet, clock, events, textFeatures, retriesPerCall } = parts
   const decide = createDecide({ fleet, rng: parts.rng, fallbacksMax: retriesPerCall + SPARE_FALLBACKS, count: events.count })
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
-    tellPolicy(parts, names.get(ticket.call.model)?.at.policies.policy, ticket, outcome)
+    tellPolicy(parts, ticket.input.policy, ticket, outcome)
+    arms.settled(ticket, outcome, clock.nowMs())
     learnOutcome(parts, ticket, outcome)
     parts.log.append(settledRow(ticket, outcome, { textFeatures }))
     events.settled(ticket, outcome)
     moved(ticket.pool.name)
   }
-  const ticketParts = { fleet, nowMs: () => clock.nowMs(), retriesPerCall, open, settled, moved, count: events.count }
+  const ticketParts = {
+    fleet,
+    nowMs: () => clock.nowMs(),
+    retriesPerCall,
+    open,
+    settled,
+    moved,
+    count: events.count,
+    firstToken: arms.firstToken.bind(arms),
+  }
   return (placing, { instances, nowMs }) => {
     const { call, options, served, known, arrivedMs } = placing
-    const { pool, policies } = served.at
+    const { pool } = served.at
+    const { policies, mark, shadow } = arms.deciderOf(served.at)
     const begunMs = clock.nowMs()
     const heldMs = Math.max(0, nowMs - placing.enteredMs)
     const decision = decide({
       pool: pool.name,
       policies,
+      shadow,
       call,
       facts: heldMs > 0 ? { ...known, heldMs } : known,
       lengthVersion: known.lengthVersion,
@@ -153,7 +181,8 @@ function createStart(parts: RouterParts, { open, names, moved }: Starting): (pla
     policies.policy.onPlaced?.(decision.instance, call, { nowMs, ...known })
     const endedMs = clock.nowMs()
     const decisionMs = placing.knownMs + endedMs - begunMs
-    return new LiveTicket(ticketParts, {
+    const said = arms.shadowOf(decision, known)
+    const ticket = new LiveTicket(ticketParts, {
       call,
       gateway: options.gateway,
       pool: served.facts,
@@ -162,8 +191,13 @@ function createStart(parts: RouterParts, { open, names, moved }: Starting): (pla
       known,
       arrivedMs,
       unwatched: options.unwatched === true,
+      policy: policies.policy,
+      ...(mark ? { trial: mark } : {}),
+      ...(said ? { shadow: said } : {}),
       ...(pool.enginePriority ? { enginePriority: enginePriority({ call, ...known }) } : {}),
     })
+    arms.placed(ticket, endedMs)
+    return ticket
   }
 }
 
@@ -249,23 +283,4 @@ function refuse(
   )
   events.count(isGone ? 'left while held' : error === 'shutdown' ? 'held at shutdown' : error)
   return refusal
-}
-
-/** A policy that keeps state learns how its choice ended, in the instance's own time: what passed before its placement is taken off. */
-function tellPolicy({ clock, events }: RouterParts, policy: Policy | undefined, ticket: LiveTicket, outcome: Outcome): void {
-  if (!policy?.onSettled) return
-  const { decision, decisionRow, known } = ticket.input
-  try {
-    policy.onSettled(decision.instance, ticket.call, {
-      nowMs: clock.nowMs(),
-      completed: outcome.kind === 'completed' && ticket.attempts.length === 1,
-      ttftMs: (outcome.ttftMs ?? Number.NaN) - decisionRow.placedMs,
-      tpotMs: outcome.tpotMs ?? Number.NaN,
-      e2eMs: outcome.e2eMs - decisionRow.placedMs,
-      promptTokens: outcome.promptTokens ?? known.promptTokens,
-      outputTokens: outcome.outputTokens ?? Number.NaN,
-    })
-  } catch {
-    events.count('policy failed to take an outcome in')
-  }
 }

@@ -8,7 +8,8 @@ import { createPolicy, createShapeOf, LEARNED } from './placement/policies.ts'
 import type { Policy } from './placement/policy.ts'
 import type { Weights } from './placement/weighted.ts'
 import type { PoolFacts } from './router.ts'
-import { type HoldParts, type HoldSetting, PoolHold } from './router-hold.ts'
+import { type ArmPolicy, PoolArms } from './router-arms.ts'
+import { createRuleOf, type HoldParts, type HoldSetting, PoolHold } from './router-hold.ts'
 
 /** What the router must know of a pool. */
 export interface RouterPool {
@@ -36,6 +37,8 @@ export interface RouterPool {
 /** One pool with what decides and holds for it. */
 export interface ServedPool {
   readonly pool: RouterPool
+  readonly arms: PoolArms
+  /** What decides now, challengers left out. */
   readonly policies: PoolPolicies
   /** Absent where nothing is ever held. */
   readonly hold?: PoolHold
@@ -77,14 +80,31 @@ function servePool(pool: RouterPool, { nowMs, ...holding }: Holding): ServedPool
   const { profileOf } = pool
   const policy = policyOf(pool, nowMs)
   const setting = policy.hold ? demandedHold(policy.hold, pool.hold) : pool.enginePriority ? undefined : ownHold(pool)
+  const fallbackPolicy = createPolicy(pool.fallbackPolicy, { profileOf })
+  const configured = { policy, fallbackPolicy, explorationRatio: pool.explorationRatio }
+  const hold = setting && new PoolHold({ ...holding, pool: pool.name, setting })
+  const arms = new PoolArms({
+    pool,
+    configured,
+    createRule: setting && (() => createRuleOf(setting)),
+    takeRule: (rule) => hold?.takeRule(rule),
+  })
   return {
     pool,
-    policies: {
-      policy,
-      fallbackPolicy: createPolicy(pool.fallbackPolicy, { profileOf }),
-      explorationRatio: pool.explorationRatio,
+    arms,
+    get policies() {
+      return arms.champion
     },
-    ...(setting ? { hold: new PoolHold({ ...holding, pool: pool.name, setting }) } : {}),
+    ...(hold ? { hold } : {}),
+  }
+}
+
+/** What a policy model brings for a pool: guarded, since what a rule cannot do wrong, a model may. Where the operator left the order to us it holds as it has learned to. */
+export function learnedArm(model: LearnedModel, nowMs: () => number): (pool: RouterPool) => ArmPolicy {
+  return ({ profileOf, hold }) => {
+    const policy = createGuarded({ policy: createPolicy(LEARNED, { profileOf, model }), nowMs })
+    if (hold?.when !== 'capacity known') return { policy }
+    return { policy, createRule: () => createLearnedRule({ model, shapeOf: createShapeOf({ profileOf }) }) }
   }
 }
 
