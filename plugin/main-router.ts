@@ -13,13 +13,14 @@ import { type LiveFleet, startFleet } from './main-fleet.ts'
 import { type LiveLengths, openLengths } from './main-lengths.ts'
 import { openPlacements } from './main-placements.ts'
 import { routerPool } from './main-pools.ts'
+import { openServing, SERVING_INTENTS, type Serving } from './main-serving.ts'
 import { VERSION } from './main-version.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import { type LearnedModel, ModelRefused } from './placement/learned-model.ts'
 import { LEARNED } from './placement/policies.ts'
 import { createRng, type Rng } from './rng.ts'
 import { obeyIntent, startBeat } from './router-beat.ts'
-import { createRouter, type LiveRouter, type TokenCounts } from './router-place.ts'
+import { createRouter, type LiveRouter, type RouterPool, type TokenCounts } from './router-place.ts'
 import type { LiveTicket } from './router-ticket.ts'
 import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts'
 
@@ -46,7 +47,7 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
     clock,
     retention: { days: config.log.retentionDays, bytes: config.log.maxGiB * 1024 ** 3 },
     warn,
-    intentKinds: ['drain', 'undrain'],
+    intentKinds: ['drain', 'undrain', ...SERVING_INTENTS],
   })
   const losses = createLosses(log, telemetry)
   for (const [role, crashes] of Object.entries(message.crashes)) losses.count(`crashed: ${role}`, crashes)
@@ -54,8 +55,10 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   await live.found
   for (const { pool, instance } of log.drained) live.fleet.drain(pool, instance)
   const lengths = await openLengths({ dataDir: config.dataDir, model: config.prediction.lengthModel, clock, count: losses.count, warn })
-  const router = openRouter({ config, live, lengths, log, telemetry, rng, count: losses.count, tell })
-  log.onIntent(async (intent) => obeyIntent(live.fleet, intent))
+  const serving = openServing({ config, lengths, clock, count: losses.count, warn })
+  const router = openRouter({ config, live, lengths, serving, log, telemetry, rng, count: losses.count, tell })
+  await serving.restore(router)
+  log.onIntent(async (intent) => (SERVING_INTENTS.includes(intent.kind) ? serving.obey(router, intent) : obeyIntent(live.fleet, intent)))
   const facts = { pid: process.pid, version: VERSION, pools: config.pools.map(({ name, policy, models }) => ({ name, policy, models })) }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
   const nextCallId = createIdSource(() => clock.nowUnixMs())
@@ -78,6 +81,7 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
       await live.close(0)
       await log.flush()
       await lengths.close()
+      serving.close()
       await log.close()
       await telemetry.close()
     },
@@ -118,6 +122,7 @@ interface Opening {
   readonly config: Config
   readonly live: LiveFleet
   readonly lengths: LiveLengths
+  readonly serving: Serving
   readonly log: Log
   readonly telemetry: Telemetry
   readonly rng: Rng
@@ -125,7 +130,7 @@ interface Opening {
   readonly tell: (line: string) => void
 }
 
-function openRouter({ config, live, lengths, log, telemetry, rng, count, tell }: Opening): LiveRouter {
+function openRouter({ config, live, lengths, serving, log, telemetry, rng, count, tell }: Opening): LiveRouter {
   const engines = new Map(config.pools.map((pool) => [pool.name, pool.engine]))
   let told = 0
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
@@ -149,17 +154,22 @@ function openRouter({ config, live, lengths, log, telemetry, rng, count, tell }:
   }
   const model = config.pools.some((pool) => pool.policy === LEARNED) ? readServingPolicy(tell, count) : undefined
   return createRouter({
-    pools: config.pools.map((pool) => routerPool(pool, model)),
+    pools: config.pools.map((pool) => withLearnedProfiles(routerPool(pool, model), serving)),
     fleet: live.fleet,
     tokens: createTokenCounts(),
     lengths: lengths.predictor,
     log,
-    events: { settled, count },
+    events: { settled, count, trialEnded: (ending) => log.endTrial(ending) },
     clock: systemClock,
     rng: rng.stream('placement'),
     textFeatures: config.log.textFeatures,
     retriesPerCall: config.retry.perCall,
   })
+}
+
+/** A promoted profile is believed before the configured one. */
+function withLearnedProfiles(pool: RouterPool, serving: Serving): RouterPool {
+  return { ...pool, profileOf: (instance) => serving.profileOf(pool.name, instance) ?? pool.profileOf?.(instance) }
 }
 
 /** The policy model that ships; undefined, said and counted, where it cannot be had: the fallback policies decide then. */
