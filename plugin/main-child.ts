@@ -5,6 +5,9 @@ import type { ConfigParts } from './config.ts'
 /** The processes a supervisor may run. */
 export type Role = 'fleet' | 'router' | 'admin' | 'demo' | 'trainer'
 
+/** Exit code of a trainer that found another at work: whoever started it tries again later. */
+export const HELD_EXIT = 75
+
 export interface StartMessage {
   readonly type: 'start'
   /** The configuration as read by the supervisor; each child parses it for itself, secrets come from its own environment. */

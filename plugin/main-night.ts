@@ -8,8 +8,7 @@ import type { TrainingPlan } from './log/control/training.ts'
 import { type Control, openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
 import type { Intent } from './log/rows.ts'
-import type { ParentMessage } from './main-child.ts'
-import { HELD_EXIT } from './main-trainer.ts'
+import { HELD_EXIT, type ParentMessage } from './main-child.ts'
 import type { Rng } from './rng.ts'
 
 /** What keeps the nights: the schedule, what people asked for, and the trainer process. Lives in the supervisor. */

@@ -4,11 +4,10 @@ import { systemClock } from './clock.ts'
 import type { TrainingPlan, TrainingRun } from './log/control/training.ts'
 import { type Control, openControl } from './log/control.ts'
 import { databasePath, migrateDataDirectory } from './log/migrate.ts'
-import { Unusable } from './main-child.ts'
+import { HELD_EXIT, Unusable } from './main-child.ts'
 import { configOf, readInput } from './main-config.ts'
 import { embeddedConfig } from './main-embedded.ts'
 import { spawnTrainer } from './main-night.ts'
-import { HELD_EXIT } from './main-trainer.ts'
 
 export interface TrainCommand {
   readonly config: string

@@ -11,13 +11,11 @@ import { type Control, openControl } from './log/control.ts'
 import { lockTrainer, TrainerHeld } from './log/lock.ts'
 import { databasePath, migrateDataDirectory } from './log/migrate.ts'
 import { openReader } from './log/read/reader.ts'
-import type { ParentMessage } from './main-child.ts'
+import { HELD_EXIT, type ParentMessage } from './main-child.ts'
 import { configOf } from './main-config.ts'
 
 /** A run that died so often in its trainer is not taken up again: something in it kills trainers. */
 const ATTEMPTS_MAX = 3
-/** The trainer is held by another process: whoever started this one tries again later. */
-export const HELD_EXIT = 75
 /** A failed ending is written again this often while the database is locked, and given up after so long: the next trainer finds the run and says what it can. */
 const ENDING_RETRY_MS = 1_000
 const ENDING_PATIENCE_MS = 120_000
@@ -99,7 +97,7 @@ async function take({ config, control, run, interrupted }: Taking): Promise<void
     const reader = openReader(databasePath(dataDir, 'log'))
     let made: readonly Made[]
     try {
-      const pools = config.pools.map(poolOf)
+      const pools = config.pools.map((pool) => poolOf(pool, config.scrape.intervalMs))
       made = await runNight({ run, desk, reader, control, dataDir, clock: systemClock, config: config.night, pools })
       await afterNight({ control, reader, made, config: config.night, desk, asked: run.plan.trigger === 'schedule' })
     } finally {
@@ -133,10 +131,12 @@ async function ending(write: () => void): Promise<void> {
   }
 }
 
-/** What serves the pool by configuration, as an arm of the twin. */
-function poolOf({ name, policy, hold, enginePriority }: PoolConfig): NightPool {
+/** What serves the pool by configuration, and how a learned policy would, as arms of the twin. */
+function poolOf({ name, policy, hold, enginePriority }: PoolConfig, scrapeMs: number): NightPool {
   const order = hold.order === 'auto' ? 'kv-time' : hold.order
-  if (policy === 'learned') return { name, arm: policy }
-  if (enginePriority) return { name, arm: `${policy} + engine-priority` }
-  return { name, arm: order === 'off' ? policy : `${policy} + ${order}` }
+  // Where the operator named an order, or none, it stays; a learned policy then only places.
+  const learned = hold.order === 'auto' && !enginePriority ? 'learned' : `learned + ${enginePriority ? 'off' : order}`
+  if (policy === 'learned') return { name, arm: learned, learned, scrapeMs }
+  if (enginePriority) return { name, arm: `${policy} + engine-priority`, learned, scrapeMs }
+  return { name, arm: order === 'off' ? policy : `${policy} + ${order}`, learned, scrapeMs }
 }

@@ -95,12 +95,15 @@ export async function makePolicy(night: Night, fleet: readonly MachineSpec[]): P
   desk.keep('policy.json', { parameters: [...policy.model.parameters], version: policy.model.version, generations: policy.generations })
   desk.tell({ generations: policy.generations })
   desk.progress('evaluating', 0)
-  const configured = night.pools.find(({ name }) => name === gathered.pool)?.arm ?? 'least-request'
-  const serving = record ? 'learned' : configured
+  const pool = night.pools.find(({ name }) => name === gathered.pool)
+  const learned = pool?.learned ?? 'learned'
+  const serving = record ? learned : (pool?.arm ?? 'least-request')
   const verdict: PolicyVerdict = await judgePolicy({
     fleet,
     calls: traceOf(gathered.heldOut),
     serving,
+    learned,
+    scrapeMs: pool?.scrapeMs ?? 250,
     champion: record || serving.startsWith('learned') ? start : undefined,
     challenger: policy.model,
     seed: night.seed,

@@ -1,7 +1,7 @@
 import type { LearnedModel } from '../placement/learned-model.ts'
 import { createRng, type Rng } from '../rng.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
-import { type Arm, parseArm, playArm } from '../simulation/scenario/arm.ts'
+import { parseArm, playArm } from '../simulation/scenario/arm.ts'
 import type { Score } from '../simulation/scenario/score.ts'
 import { resampleBlocks, traceCalls } from '../simulation/scenario/trace-calls.ts'
 import type { TraceCall } from '../simulation/traces.ts'
@@ -35,6 +35,9 @@ export interface JudgingParts {
   readonly calls: readonly TraceCall[]
   /** What serves now, written as an arm; `learned` is the champion. */
   readonly serving: string
+  /** How the challenger would serve, as an arm. */
+  readonly learned: string
+  readonly scrapeMs: number
   readonly champion: LearnedModel | undefined
   readonly challenger: LearnedModel
   readonly seed: number
@@ -63,10 +66,10 @@ export async function judgePolicy(parts: JudgingParts): Promise<PolicyVerdict> {
   for (let replay = 0; replay < REPLAYS; replay++) {
     const drawn = drawnCalls(calls, rng.stream(`replay ${replay}`))
     for (const [name, own] of scores) {
-      const arm: Arm = name === 'challenger' ? { policy: 'learned' } : parseArm(name)
+      const arm = parseArm(name === 'challenger' ? parts.learned : name)
       const model = name === 'challenger' ? challenger : champion
       const scenario = { name: 'held-out', label: 'held-out calls', fleet, callsPerS: Number.NaN, calls: () => drawn }
-      own.push(playArm(arm, { scenario, calls: drawn, seed: replay, scrapeMs: 250, ...(model ? { model } : {}) }))
+      own.push(playArm(arm, { scenario, calls: drawn, seed: replay, scrapeMs: parts.scrapeMs, ...(model ? { model } : {}) }))
       await told(++done / (REPLAYS * scores.size))
     }
   }

@@ -28,6 +28,9 @@ export interface NightParts {
 export interface NightPool {
   readonly name: string
   readonly arm: string
+  /** How a learned policy would serve it: `learned`, with another hold where the operator has named one. */
+  readonly learned: string
+  readonly scrapeMs: number
 }
 
 /** A version that a night made and judged. */
