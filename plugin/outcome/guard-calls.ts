@@ -35,7 +35,7 @@ const UNKNOWN_OUTPUT_TOKENS = 200
 /** A prompt token costs about a tenth of an output token on the shipped profiles at usual batch sizes. */
 const PROMPT_SHARE = 0.1
 /** Speeds of the imagined fleets, as multiples of the usual rate of work: their backlogs tell light load from heavy whatever the true capacity is. */
-const SPEEDS = [1.05, 1.25, 1.6, 2.5, 5] as const
+const SPEEDS = [1, 1.05, 1.12, 1.25, 1.6, 2.5, 5] as const
 export const ROW_WIDTH = 4 + SPEEDS.length
 
 /**

@@ -19,12 +19,19 @@ const REFIT_EVERY = 100
 /** Memory of what control calls taught, in calls: the fit follows a fleet that changes within an hour or so. */
 const FORGET_PER_CALL = 1 / 20_000
 /** Stretches before the strays of control's own are known well enough to judge another by. */
-const STRETCHES_LEAST = 12
+const STRETCHES_LEAST = 20
 /** On top of the worst stray of control, in units of the figure. */
 const SPARE = 0.1
 const FORGET_PER_STRETCH = 1 / 200
 /** Memory of the level that control has drifted to, ms: a few blocks. Chosen. */
 const LEVEL_MEMORY_MS = 180_000
+/**
+ * Where calls are expected to be late, queues are near their limit and everything strays further: for each unit (ln) of expected lateness over a light hour a
+ * mean has to exceed half a unit more. Chosen by A/A runs near saturation.
+ */
+const SLACK = 0.5
+const LIGHT_SHARE = 0.1
+const LIGHT_STEP = 0.02
 /** Calls further apart are no stretch: somebody else's block lay between. */
 const GAP_MS = 10_000
 
@@ -51,6 +58,7 @@ export class Reference {
   #learned = 0
   /** Where control's residuals have been lately, and where they were when the block began: a fleet that drifts, drifts in both arms. */
   #level = 0
+  #light = Number.NaN
   #levelMs = Number.NaN
   #blockLevel = 0
   readonly #running: readonly Running[] = STRETCHES.map(() => ({ startMs: 0, lastMs: 0, sum: 0, calls: 0, known: 0, squares: 0, most: 0 }))
@@ -79,6 +87,11 @@ export class Reference {
     return sum
   }
 
+  /** How much more than elsewhere it takes at this row's load to be beyond a stray. */
+  slack(row: Float64Array): number {
+    return Number.isNaN(this.#light) ? 0 : SLACK * Math.max(0, this.expect(row) - this.#light)
+  }
+
   /** A block begins, whosever it is: what it is judged by stands from now on. */
   freeze(): void {
     this.#blockLevel = this.#level
@@ -89,7 +102,11 @@ export class Reference {
     // Before the first fits a residual says nothing.
     if (this.#learned > 4 * REFIT_EVERY) {
       const residual = this.residual(row, figure)
-      this.#stretch(residual, nowMs)
+      this.#stretch(residual - this.slack(row), nowMs)
+      const expected = this.expect(row)
+      if (Number.isNaN(this.#light)) this.#light = expected
+      // Stochastic quantile (Robbins and Monro, 1951).
+      this.#light += LIGHT_STEP * (expected > this.#light ? LIGHT_SHARE : LIGHT_SHARE - 1)
       this.#follow(residual + this.#blockLevel, nowMs)
     }
     const keep = 1 - FORGET_PER_CALL

@@ -23,7 +23,9 @@ const BROKEN_RATIO = 0.05
  */
 const DEVIATIONS = 6
 const LATER_LEAST = Math.log(2)
-const TAIL_LEAST = 0.2
+const TAIL_LEAST = 0.1
+/** Beyond control's 99th percentile by this, ln: the percentile itself wanders with the queues. */
+const FAR_LATE = Math.log(2)
 const RATE_LEAST = 0.05
 const HELD_LEAST = 0.25
 /** A decision may take this long on top of what control's take; the bar of the decision itself is 50 µs. */
@@ -107,10 +109,10 @@ export class CanaryGuard {
 
   #learn(call: KeptCall, nowMs: number): void {
     const ttft = ttftOf(call, nowMs)
-    const isLate = this.#ttft.residual(call.row, ttft) > this.#lateAbove
+    const isLate = this.#ttft.residual(call.row, ttft) - this.#ttft.slack(call.row) > this.#lateAbove
     // Stochastic quantile (Robbins and Monro, 1951): up when exceeded, down a hundredth as much when not.
     this.#lateAbove += TAIL_STEP * ((isLate ? 1 : 0) - TAIL_RATIO)
-    this.#late.learn(ONE, isLate ? 1 : 0, nowMs)
+    this.#late.learn(ONE, this.#isFarLate(this.#ttft.residual(call.row, ttft) - this.#ttft.slack(call.row)) ? 1 : 0, nowMs)
     this.#ttft.learn(call.row, ttft, nowMs)
     this.#e2e.learn(call.row, e2eOf(call, nowMs), nowMs)
     this.#held.learn(ONE, call.heldMs > 0 ? 1 : 0, nowMs)
@@ -161,13 +163,14 @@ export class CanaryGuard {
   }
 
   #judgeTail(residuals: readonly number[], index: number): Found | undefined {
-    const over = ratioOf(residuals, (one) => one > this.#lateAbove) - TAIL_RATIO
-    if (over < TAIL_LEAST || over < this.#late.bound(index, DEVIATIONS)) return undefined
-    return found(
-      'TTFT p99',
-      `${share(over + TAIL_RATIO)} of its calls came later than 99 of 100 of control's at the same load`,
-      over / this.#late.strayOf(index),
-    )
+    const far = ratioOf(residuals, (one) => this.#isFarLate(one))
+    if (far < TAIL_LEAST || far < this.#late.bound(index, DEVIATIONS)) return undefined
+    const words = `${share(far)} of its calls took more than twice as long to the first token as 99 of 100 of control's at the same load`
+    return found('TTFT p99', words, far / Math.max(1e-3, this.#late.strayOf(index)))
+  }
+
+  #isFarLate(residual: number): boolean {
+    return residual > this.#lateAbove + FAR_LATE
   }
 
   #judgeHolds(calls: readonly KeptCall[], index: number): Found | undefined {
@@ -210,10 +213,14 @@ function judgeLater(name: 'TTFT' | 'E2E', residuals: readonly number[], referenc
   const { calls } = STRETCHES[index] as Stretch
   const mean = meanOf(residuals)
   if (residuals.length < calls / 2 || mean < LATER_LEAST || mean < reference.bound(index, DEVIATIONS)) return undefined
-  return found(name, `its ${name} is ${Math.exp(mean).toFixed(2)} times control's at the same load`, mean / reference.strayOf(index))
+  return found(
+    name,
+    `its ${name} is more than ${Math.exp(mean).toFixed(1)} times control's at the same load`,
+    mean / reference.strayOf(index),
+  )
 }
 
-/** How far calls lie over what control leads one to expect, ln; those too young to be late yet are left out, answered or not. */
+/** How far calls lie over what control leads one to expect and the slack of that load, ln; those too young to be late yet are left out, answered or not. */
 function residualsOf(
   calls: readonly KeptCall[],
   reference: Reference,
@@ -222,7 +229,7 @@ function residualsOf(
 ): number[] {
   return calls.flatMap((call) => {
     if (Math.log(Math.max(FLOOR_MS, nowMs - call.arrivedMs)) < reference.expect(call.row)) return []
-    return [reference.residual(call.row, figureOf(call, nowMs))]
+    return [reference.residual(call.row, figureOf(call, nowMs)) - reference.slack(call.row)]
   })
 }
 
