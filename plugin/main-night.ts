@@ -29,6 +29,8 @@ export interface NightWatchParts {
 const LOOK_MS = 1_000
 /** A trainer that ended badly, or found another at work, is tried again after this. */
 const AGAIN_MS = 5_000
+/** A run with a sign of life as young as this has a trainer, ours or one of the command line. */
+const BEATS_MS = 15_000
 /** The trainer gets this long to keep what it has. */
 const LEAVE_MS = 3_000
 /** Heap of the trainer; with code and buffers of the runtime it stays under 2 GB. */
@@ -71,7 +73,9 @@ export function startNightWatch({ config, input, rng, print }: NightWatchParts):
       concludeTrials({ control, dataDir: config.dataDir, promotes: config.night.canary.promote, nowUnixMs: systemClock.nowUnixMs() }),
     )
     guarded('the trainer', () => {
-      if (control.trainingRuns.unfinished().length > 0) trainer.want()
+      const runs = control.trainingRuns.unfinished()
+      const isOthers = runs.some((run) => run.state === 'running' && systemClock.nowUnixMs() - (run.beatUnixMs ?? 0) < BEATS_MS)
+      if (runs.length > 0 && !isOthers) trainer.want()
     })
   }
   const timer = setInterval(look, LOOK_MS)
