@@ -38,7 +38,7 @@ export type Answer =
     }
   /** 303: after every POST. `to` is a path of ours. */
   | { readonly kind: 'see other'; readonly to: string; readonly cookies?: readonly CookieChange[] }
-  | { readonly kind: 'problem'; readonly status: 400 | 403 | 404 | 410 | 429; readonly title: string; readonly text: string }
+  | { readonly kind: 'problem'; readonly status: 400 | 403 | 404 | 410 | 429 | 503; readonly title: string; readonly text: string }
   | { readonly kind: 'json'; readonly status: number; readonly body: Model }
 
 /** Who may use a route: anybody, anybody signed in with at least this role. */

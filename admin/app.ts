@@ -13,6 +13,7 @@ import { type Answer, mayUse, type Route, type Theme, type Visit } from './answe
 import { readAssets } from './assets.ts'
 import { type FrameFacts, frameModel } from './frame.ts'
 import { createRender } from './render.ts'
+import { createRouterLine, type RouterLine } from './router-line.ts'
 import { createRoutes } from './routes.ts'
 
 /** What the admin is made of. `facts` are what the foot tells. */
@@ -21,6 +22,8 @@ export interface AdminParts {
   readonly control: Control
   readonly clock: Clock
   readonly facts: FrameFacts
+  /** The router's own API; without it what needs it says so. */
+  readonly line?: RouterLine
   /** Told of every page that failed; the visitor sees only that it did. */
   readonly onError: (error: unknown, url: string) => void
 }
@@ -57,6 +60,7 @@ export function createAdmin(parts: AdminParts): { readonly app: Express; readonl
     sessions,
     throttle: createThrottle(clock),
     rollups: createRollups(),
+    line: parts.line ?? createRouterLine(undefined),
   })
   const assets = readAssets()
   const send = createSender(parts, assets.href)

@@ -5,6 +5,7 @@ import { openControl } from '../plugin/log/control.ts'
 import { openReader } from '../plugin/log/read/reader.ts'
 import { createAdmin } from './app.ts'
 import type { FrameFacts } from './frame.ts'
+import type { RouterLine } from './router-line.ts'
 
 /** What the admin process is made of. Both databases must exist: the migrations make them. */
 export interface AdminProcessParts {
@@ -13,6 +14,7 @@ export interface AdminProcessParts {
   readonly controlPath: string
   readonly clock: Clock
   readonly facts: Omit<FrameFacts, 'logPath'>
+  readonly line?: RouterLine
   /** Where lines for the operator go. */
   readonly write: (line: string) => void
 }
@@ -30,13 +32,13 @@ const REQUEST_TIMEOUT_MS = 30_000
 
 /** Opens the databases and listens. Rejects in words that name the key to change when the address cannot be had. */
 export async function runAdmin(parts: AdminProcessParts): Promise<RunningAdmin> {
-  const { listen, clock, write } = parts
+  const { listen, clock, write, line } = parts
   const facts = { ...parts.facts, logPath: parts.logPath }
   const reader = openReader(parts.logPath)
   const control = openControl({ path: parts.controlPath, clock })
   const onError = (error: unknown, url: string): void =>
     write(`admin: ${url} failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
-  const server = createServer(createAdmin({ reader, control, clock, facts, onError }).app)
+  const server = createServer(createAdmin({ reader, control, clock, facts, onError, ...(line && { line }) }).app)
   server.requestTimeout = REQUEST_TIMEOUT_MS
   const closeDatabases = (): void => {
     reader.close()

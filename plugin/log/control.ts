@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
 import { type Audit, createAudit, createSettings, type Settings } from './control/audit.ts'
 import { openDoor } from './control/door.ts'
-import { createIntents, type DrainedInstance, type Intents, listDrained } from './control/intents.ts'
+import { createIntents, type DrainedInstance, type Intents, listDrained, readSwitchedOff, type SwitchedOff } from './control/intents.ts'
 import { createModels, createTrainingRuns, type Models, type TrainingRuns } from './control/models.ts'
 import { createSessions, createSignInLinks, createUsers, type Sessions, type SignInLinks, type Users } from './control/people.ts'
 
@@ -17,6 +17,8 @@ export interface Control {
   readonly trainingRuns: TrainingRuns
   /** Instances drained by intent; written when the intent is marked done. */
   drained(): DrainedInstance[]
+  /** Who switched Phasewise off by intent; undefined while it is on. */
+  switchedOff(): SwitchedOff | undefined
   /** All of `act` or nothing of it, e.g. a deed and its audit row. Keep it tiny: admin, trainer and router share one write lock. */
   together<T>(act: () => T): T
   close(): void
@@ -40,6 +42,7 @@ export function openControl(parts: { readonly path: string; readonly clock: Cloc
     models: createModels(door, clock),
     trainingRuns: createTrainingRuns(door, clock),
     drained: () => listDrained(door),
+    switchedOff: () => readSwitchedOff(door),
     together: (act) => door.together(act),
     close: () => door.close(),
   }

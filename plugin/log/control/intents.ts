@@ -83,7 +83,10 @@ export function createIntents(door: Door, clock: Clock): Intents {
         const sql = `UPDATE intent SET state = ?, answer = ?, done_unix_ms = ? WHERE intent_id = ? AND state = 'asked'`
         if (door.run(sql, [state, text, now, intentId]).changes === 0) return false
         const intent = get(intentId)
-        if (state === 'done' && intent !== undefined) rememberDrain(door, intent, now)
+        if (state === 'done' && intent !== undefined) {
+          rememberDrain(door, intent, now)
+          rememberSwitch(door, intent, now)
+        }
         return true
       })
     },
@@ -93,6 +96,32 @@ export function createIntents(door: Door, clock: Clock): Intents {
 /** Instances drained by intent, in order of pool and name. */
 export function listDrained(door: Door): DrainedInstance[] {
   return door.all<DrainedInstance>('SELECT pool, instance, by, since_unix_ms AS sinceUnixMs FROM drained ORDER BY pool, instance')
+}
+
+/** Who switched Phasewise off and when; undefined while it is on. */
+export interface SwitchedOff {
+  readonly by: string
+  readonly sinceUnixMs: number
+}
+
+/** The setting that holds it, as JSON. */
+const SWITCH_KEY = 'switch.off'
+
+/** Reads who switched Phasewise off; undefined while it is on. */
+export function readSwitchedOff(door: Door): SwitchedOff | undefined {
+  const value = door.get<{ value: string }>('SELECT value FROM setting WHERE key = ?', [SWITCH_KEY])?.value
+  return value === undefined ? undefined : (JSON.parse(value) as SwitchedOff)
+}
+
+function rememberSwitch(door: Door, intent: IntentRecord, nowUnixMs: number): void {
+  if (intent.kind === 'switch on') door.run('DELETE FROM setting WHERE key = ?', [SWITCH_KEY])
+  if (intent.kind !== 'switch off') return
+  const value = JSON.stringify({ by: intent.askedBy, sinceUnixMs: nowUnixMs } satisfies SwitchedOff)
+  door.run('INSERT INTO setting (key, value, changed_unix_ms) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING', [
+    SWITCH_KEY,
+    value,
+    nowUnixMs,
+  ])
 }
 
 function rememberDrain(door: Door, intent: IntentRecord, nowUnixMs: number): void {
