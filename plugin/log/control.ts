@@ -1,20 +1,28 @@
 import type { Clock } from '../clock.ts'
+import { type ApiKeys, createApiKeys } from './control/api-keys.ts'
 import { type Audit, createAudit, createSettings, type Settings } from './control/audit.ts'
 import { openDoor } from './control/door.ts'
-import { createIntents, type DrainedInstance, type Intents, listDrained, readSwitchedOff, type SwitchedOff } from './control/intents.ts'
-import { createModels, createTrainingRuns, type Models, type TrainingRuns } from './control/models.ts'
+import { createIntents, type DrainedInstance, type Intents, listDrained } from './control/intents.ts'
+import { readSwitchedOff, type SwitchedOff } from './control/kill-switch.ts'
+import { createModels, type Models } from './control/models.ts'
+import { createNotices, type Notices } from './control/notices.ts'
 import { createSessions, createSignInLinks, createUsers, type Sessions, type SignInLinks, type Users } from './control/people.ts'
+import { createTrainingRuns, type TrainingRuns } from './control/training.ts'
+import { createTrials, type Trials } from './control/trials.ts'
 
 /** `control.sqlite`: what people and processes decide. Every method is one tiny transaction of its own. */
 export interface Control {
   readonly users: Users
   readonly signInLinks: SignInLinks
   readonly sessions: Sessions
+  readonly apiKeys: ApiKeys
   readonly audit: Audit
   readonly intents: Intents
   readonly settings: Settings
   readonly models: Models
   readonly trainingRuns: TrainingRuns
+  readonly trials: Trials
+  readonly notices: Notices
   /** Instances drained by intent; written when the intent is marked done. */
   drained(): DrainedInstance[]
   /** Who switched Phasewise off by intent; undefined while it is on. */
@@ -36,11 +44,14 @@ export function openControl(parts: { readonly path: string; readonly clock: Cloc
     users,
     signInLinks: createSignInLinks(door, clock),
     sessions: createSessions(door, clock, users),
+    apiKeys: createApiKeys(door, clock),
     audit: createAudit(door, clock),
     intents: createIntents(door, clock),
     settings: createSettings(door, clock),
     models: createModels(door, clock),
     trainingRuns: createTrainingRuns(door, clock),
+    trials: createTrials(door, clock),
+    notices: createNotices(door, clock),
     drained: () => listDrained(door),
     switchedOff: () => readSwitchedOff(door),
     together: (act) => door.together(act),
