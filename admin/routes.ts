@@ -2,7 +2,9 @@ import type { Clock } from '../plugin/clock.ts'
 import type { Control } from '../plugin/log/control.ts'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import type { Rollups } from '../plugin/log/read/rollups.ts'
+import type { OidcDoor } from './access/oidc.ts'
 import type { SessionStore } from './access/session.ts'
+import type { ShownOnce } from './access/shown-once.ts'
 import type { Throttle } from './access/throttle.ts'
 import type { Route } from './answer.ts'
 import { decisionPage } from './pages/decision.ts'
@@ -14,6 +16,7 @@ import { confirmSwitch, turnSwitch } from './pages/switch.ts'
 import { setTheme } from './pages/theme.ts'
 import { welcome, welcomePage } from './pages/welcome.ts'
 import type { RouterLine } from './router-line.ts'
+import { accessRoutes } from './routes-access.ts'
 
 /** What pages are made of. */
 export interface PageParts {
@@ -25,6 +28,10 @@ export interface PageParts {
   readonly rollups: Rollups
   /** The router's own API. */
   readonly line: RouterLine
+  readonly shownOnce: ShownOnce
+  readonly oidc: OidcDoor | undefined
+  readonly publicUrl: () => string
+  readonly onError: (error: unknown, url: string) => void
 }
 
 /** Every address of the admin but its assets, with who may use it. */
@@ -46,6 +53,7 @@ export function createRoutes(parts: PageParts): Route[] {
     { method: 'get', path: '/fleet/drain', need: 'operator', handle: (visit) => confirmDrain(parts, visit) },
     { method: 'post', path: '/fleet/drain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'drain') },
     { method: 'post', path: '/fleet/undrain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'undrain') },
+    ...accessRoutes(parts),
   ]
 }
 

@@ -22,6 +22,7 @@ async function startAdmin({ input, line }: StartMessage): Promise<Running> {
   try {
     const admin = await runAdmin({
       listen,
+      config: config.admin,
       logPath,
       controlPath,
       clock: systemClock,
