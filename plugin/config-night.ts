@@ -38,6 +38,8 @@ const canary = z
     // 0: as many as the promised gain needs to be seen.
     blocks: z.int().min(0).max(100_000).default(0),
     promote: z.boolean('allowed is true or false').default(false),
+    // Virtual fleets that run faster than real say so, and the guard's times follow.
+    timeFactor: number(0.01, 1_000).default(1),
   })
   .prefault({})
 

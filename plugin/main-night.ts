@@ -160,6 +160,6 @@ export function spawnTrainer(input: ConfigParts['input']): ChildProcess {
   const flags = ['--disable-warning=ExperimentalWarning', `--max-old-space-size=${HEAP_MIB}`]
   const own = spawn(process.execPath, [...flags, script, 'role', 'trainer'], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   // One that ended before it could be told is seen by its 'exit'.
-  own.send({ type: 'start', input, crashes: {} } satisfies ParentMessage, () => undefined)
+  own.send({ type: 'start', input, crashes: {}, line: { key: '', port: 0 } } satisfies ParentMessage, () => undefined)
   return own
 }

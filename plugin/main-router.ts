@@ -11,7 +11,7 @@ import { configOf } from './main-config.ts'
 import { openEnvoy } from './main-envoy.ts'
 import { type LiveFleet, startFleet } from './main-fleet.ts'
 import { type LiveLengths, openLengths } from './main-lengths.ts'
-import { openPlacements } from './main-placements.ts'
+import { openLine, openPlacements } from './main-placements.ts'
 import { routerPool } from './main-pools.ts'
 import { openServing, SERVING_INTENTS, type Serving } from './main-serving.ts'
 import { VERSION } from './main-version.ts'
@@ -47,7 +47,7 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
     clock,
     retention: { days: config.log.retentionDays, bytes: config.log.maxGiB * 1024 ** 3 },
     warn,
-    intentKinds: ['drain', 'undrain', ...SERVING_INTENTS],
+    intentKinds: ['drain', 'undrain', 'switch off', 'switch on', ...SERVING_INTENTS],
   })
   const losses = createLosses(log, telemetry)
   for (const [role, crashes] of Object.entries(message.crashes)) losses.count(`crashed: ${role}`, crashes)
@@ -58,24 +58,30 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   const serving = openServing({ config, lengths, clock, count: losses.count, warn })
   const router = openRouter({ config, live, lengths, serving, log, telemetry, rng, count: losses.count, tell })
   await serving.restore(router)
-  log.onIntent(async (intent) => (SERVING_INTENTS.includes(intent.kind) ? serving.obey(router, intent) : obeyIntent(live.fleet, intent)))
+  if (log.isOff) router.switchOff(true)
+  log.onIntent(async (intent) =>
+    SERVING_INTENTS.includes(intent.kind) ? serving.obey(router, intent) : obeyIntent({ fleet: live.fleet, router }, intent),
+  )
   const facts = { pid: process.pid, version: VERSION, pools: config.pools.map(({ name, policy, models }) => ({ name, policy, models })) }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
   const nextCallId = createIdSource(() => clock.nowUnixMs())
   const { readText } = lengths
   const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId, readText })
   const picker = await openEnvoy({ config, live, router, telemetry, count: losses.count, warn, nextCallId, readText })
-  const placements = await openPlacements({ config, live, router, count: losses.count, nextCallId, readText })
+  const api = { config, live, router, count: losses.count, nextCallId, readText }
+  const placements = await openPlacements(api)
+  const line = await openLine(api, message.line)
   return {
     facts: {
       ...(proxy ? { proxy: proxy.url } : {}),
       ...(picker ? { picker: picker.address } : {}),
       ...(placements ? { placements: placements.address } : {}),
+      line: line.url,
       ...(telemetry.metricsUrl ? { metrics: telemetry.metricsUrl } : {}),
     },
     async drain() {
       router.shed()
-      await Promise.all([proxy?.close(DRAIN_MS), picker?.close(DRAIN_MS), placements?.close(DRAIN_MS)])
+      await Promise.all([proxy?.close(DRAIN_MS), picker?.close(DRAIN_MS), placements?.close(DRAIN_MS), line.close(0)])
       stopBeat()
       losses.stop()
       await live.close(0)

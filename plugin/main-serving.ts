@@ -10,6 +10,7 @@ import type { Trial, TrialSubject } from './log/control/trials.ts'
 import { type Control, openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
 import type { Intent } from './log/rows.ts'
+import { warmGuards } from './main-guards.ts'
 import type { LiveLengths } from './main-lengths.ts'
 import { createPolicy } from './placement/policies.ts'
 import type { ArmModels, ArmPolicy } from './router-arms.ts'
@@ -124,10 +125,14 @@ async function trialOf(
     nowMs: clock.nowMs,
   })
   const { trialId, mode, seed, startedUnixMs, blockMs, washoutMs, shareRatio, blocksPlanned } = trial
+  const plan = { seed, startUnixMs: startedUnixMs, blockMs, washoutMs, shareRatio }
+  const { timeFactor } = config.night.canary
   return {
     trialId,
     models: { ...(policyOf ? { policyOf } : {}), ...(length ? { lengths: await lengths.beside(join(dataDir, length.folder)) } : {}) },
-    ...(mode === 'canary' ? { canary: { seed, startUnixMs: startedUnixMs, blockMs, washoutMs, shareRatio, blocksPlanned } } : {}),
+    ...(mode === 'canary'
+      ? { canary: { ...plan, blocksPlanned, timeFactor, guards: await warmGuards({ dataDir, clock, plan, timeFactor }) } }
+      : {}),
   }
 }
 

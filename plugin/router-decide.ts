@@ -40,6 +40,8 @@ export interface DecideInput {
   readonly insists?: true
   /** Asked beside the policy and not obeyed: the place among the candidates that it would take. */
   readonly shadow?: ((candidates: Candidates, call: Call) => number | undefined) | undefined
+  /** Phasewise is switched off: `policies` are the plain ones. */
+  readonly isOff?: boolean
   readonly nowMs: number
 }
 
@@ -85,7 +87,7 @@ export function createDecide(parts: DecideParts): (input: DecideInput) => Decisi
         instance,
         fallbacks,
         policy: policy.name,
-        reason: list.failOpen || isForced ? 'any reachable instance' : reason,
+        reason: list.failOpen || isForced ? 'any reachable instance' : input.isOff ? 'switched off' : reason,
         propensity: draw.propensity,
         explored: draw.explored,
         policyVersion: policy.version ?? 'none',

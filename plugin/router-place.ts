@@ -16,7 +16,7 @@ import { noInstance, unknownModel } from './router-refusals.ts'
 import { Roster } from './router-roster.ts'
 import { describeDecision, type Known, settledRow, unplacedRow } from './router-rows.ts'
 import { expectedOf, LiveTicket } from './router-ticket.ts'
-import { RouterArms } from './router-trials.ts'
+import { type Decider, RouterArms } from './router-trials.ts'
 
 export type { RouterPool } from './router-pools.ts'
 
@@ -61,6 +61,9 @@ export interface LiveRouter extends Router {
   readonly inFlight: () => number
   /** What serves and what is tried; changed between two calls. */
   readonly arms: RouterArms
+  /** The kill switch: while off every pool is placed by its fallback policy, nothing is explored and nothing held. */
+  switchOff(isOff: boolean): void
+  readonly isOff: () => boolean
 }
 
 /** Fallbacks kept beyond the retries allowed, since some will have been ejected by the time they are needed. */
@@ -97,7 +100,8 @@ export function createRouter(parts: RouterParts): LiveRouter {
   const knowing = { ...parts, lengths: arms.lengths }
   const holds = new Map(pools.flatMap(({ pool, hold }) => (hold ? [[pool.name, hold] as const] : [])))
   const open = new Roster<LiveTicket>()
-  const start = createStart(knowing, { open, arms, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
+  let isOff = false
+  const start = createStart(knowing, { open, arms, isOff: () => isOff, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
   return {
     async place(call, options) {
       const enteredMs = clock.nowMs()
@@ -109,7 +113,7 @@ export function createRouter(parts: RouterParts): LiveRouter {
       const { hold } = served.at
       return hold ? waitFor({ parts, placing, hold, start }) : start(placing, { nowMs: enteredMs })
     },
-    preview: createPreview(knowing, names),
+    preview: createPreview(knowing, names, () => isOff),
     poolFor: (model) => names.get(model)?.facts,
     models: () => [...names].map(([id, { at }]) => ({ id, pool: at.pool.name })),
     ready: () => fleet.ready(),
@@ -127,18 +131,24 @@ export function createRouter(parts: RouterParts): LiveRouter {
     holds: () => [...holds.values()].map((hold) => hold.state()),
     inFlight: () => open.size,
     arms,
+    switchOff(wanted) {
+      isOff = wanted
+      for (const hold of holds.values()) hold.suspend(wanted, clock.nowMs())
+    },
+    isOff: () => isOff,
   }
 }
 
 interface Starting {
   readonly open: Roster<LiveTicket>
   readonly arms: RouterArms
+  readonly isOff: () => boolean
   /** Something became free on an instance of this pool. */
   readonly moved: (pool: string) => void
 }
 
 /** Decides, books and gives the ticket, at once; throws PlacementError where no instance may take the call. */
-function createStart(parts: RouterParts, { open, arms, moved }: Starting): (placing: Placing, released: Released) => LiveTicket {
+function createStart(parts: RouterParts, { open, arms, isOff, moved }: Starting): (placing: Placing, released: Released) => LiveTicket {
   const { fleet, clock, events, textFeatures, retriesPerCall } = parts
   const decide = createDecide({ fleet, rng: parts.rng, fallbacksMax: retriesPerCall + SPARE_FALLBACKS, count: events.count })
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
@@ -161,14 +171,15 @@ function createStart(parts: RouterParts, { open, arms, moved }: Starting): (plac
   }
   return (placing, { instances, nowMs }) => {
     const { call, options, served, known, arrivedMs } = placing
-    const { pool } = served.at
-    const { policies, mark, shadow } = arms.deciderOf(served.at)
+    const { pool, plain } = served.at
+    const { policies, mark, shadow }: Decider = isOff() ? { policies: plain } : arms.deciderOf(served.at)
     const begunMs = clock.nowMs()
     const heldMs = Math.max(0, nowMs - placing.enteredMs)
     const decision = decide({
       pool: pool.name,
       policies,
       shadow,
+      isOff: isOff(),
       call,
       facts: heldMs > 0 ? { ...known, heldMs } : known,
       lengthVersion: known.lengthVersion,
@@ -202,7 +213,7 @@ function createStart(parts: RouterParts, { open, arms, moved }: Starting): (plac
 }
 
 /** Decides as `place` does, and obeys nothing. Dice and counters of its own: what is only tried out must not shift what real calls get. */
-function createPreview(parts: RouterParts, names: ReadonlyMap<string, Served>): Router['preview'] {
+function createPreview(parts: RouterParts, names: ReadonlyMap<string, Served>, isOff: () => boolean): Router['preview'] {
   const { fleet, clock, retriesPerCall } = parts
   const decide = createDecide({
     fleet,
@@ -214,10 +225,11 @@ function createPreview(parts: RouterParts, names: ReadonlyMap<string, Served>): 
     const nowMs = clock.nowMs()
     const served = names.get(call.model)
     if (!served) throw unknownModel(call.model, [...names.keys()])
-    const { pool, policies } = served.at
+    const { pool, policies, plain } = served.at
     const known = knowCall(parts, pool.name, call, served.adapter)
     const subset = options.subset ? { subset: options.subset } : {}
-    const decision = decide({ pool: pool.name, policies, call, facts: known, lengthVersion: known.lengthVersion, nowMs, ...subset })
+    const deciding = { pool: pool.name, policies: isOff() ? plain : policies, isOff: isOff(), call, facts: known }
+    const decision = decide({ ...deciding, lengthVersion: known.lengthVersion, nowMs, ...subset })
     if (!decision) throw noInstance(pool.name, options)
     const row = describeDecision({ decision, known, decisionMs: 0, heldMs: 0, placedMs: 0 })
     return { pool: served.facts, placement: decision.placement, expected: expectedOf(row) }

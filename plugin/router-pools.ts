@@ -40,6 +40,8 @@ export interface ServedPool {
   readonly arms: PoolArms
   /** What decides now, challengers left out. */
   readonly policies: PoolPolicies
+  /** What decides while Phasewise is switched off: the fallback policy alone, and nothing explored. */
+  readonly plain: PoolPolicies
   /** Absent where nothing is ever held. */
   readonly hold?: PoolHold
 }
@@ -95,6 +97,7 @@ function servePool(pool: RouterPool, { nowMs, ...holding }: Holding): ServedPool
     get policies() {
       return arms.champion
     },
+    plain: { policy: fallbackPolicy, fallbackPolicy, explorationRatio: 0 },
     ...(hold ? { hold } : {}),
   }
 }

@@ -13,6 +13,10 @@ export interface RouterTrial {
   readonly canary?: SwitchbackPlan & {
     /** It ends after so many blocks from the first in which the guard could judge; 0: when somebody ends it. */
     readonly blocksPlanned: number
+    /** Virtual fleets run so many times faster than real, and their guards' times with them; 1 otherwise. */
+    readonly timeFactor?: number
+    /** Guards that know control calls of before already, by pool; the others learn from the first blocks. */
+    readonly guards?: ReadonlyMap<string, CanaryGuard>
   }
 }
 
@@ -54,6 +58,7 @@ export class LiveTrial {
   readonly #parts: TrialParts
   readonly #guards: ReadonlyMap<string, CanaryGuard>
   readonly #shadowMark: TrialMark
+  readonly #timeFactor: number
   #block: Block | undefined
   #marks: Marks | undefined
   #firstBlock: number | undefined
@@ -65,7 +70,9 @@ export class LiveTrial {
     this.#parts = parts
     this.#shadowMark = { trialId: parts.trial.trialId }
     if (parts.trial.canary) assertPlan(parts.trial.canary)
-    this.#guards = new Map(parts.trial.canary ? parts.pools.map((pool) => [pool, new CanaryGuard()]) : [])
+    const { canary } = parts.trial
+    this.#guards = new Map(canary ? parts.pools.map((pool) => [pool, canary.guards?.get(pool) ?? new CanaryGuard()]) : [])
+    this.#timeFactor = canary?.timeFactor ?? 1
   }
 
   get isOver(): boolean {
@@ -85,15 +92,18 @@ export class LiveTrial {
   placed(pool: string, call: Omit<GuardedCall, 'arm' | 'block'>, mark: TrialMark): void {
     const { arm, block } = mark
     if (arm === undefined || block === undefined) return
-    this.#guards.get(pool)?.placed({ ...call, block, arm: mark.washout ? 'washout' : arm })
+    const [nowMs, heldMs] = [call.nowMs * this.#timeFactor, call.heldMs * this.#timeFactor]
+    this.#guards.get(pool)?.placed({ ...call, nowMs, heldMs, block, arm: mark.washout ? 'washout' : arm })
   }
 
   firstToken(pool: string, callId: number, nowMs: number): void {
-    this.#guards.get(pool)?.firstToken(callId, nowMs)
+    this.#guards.get(pool)?.firstToken(callId, nowMs * this.#timeFactor)
   }
 
   settled(pool: string, callId: number, outcome: Outcome, nowMs: number): void {
-    this.#guards.get(pool)?.ended(callId, { nowMs, ok: outcome.kind !== 'instance error' && outcome.kind !== 'timed out' })
+    this.#guards
+      .get(pool)
+      ?.ended(callId, { nowMs: nowMs * this.#timeFactor, ok: outcome.kind !== 'instance error' && outcome.kind !== 'timed out' })
   }
 
   /** Ends the trial where its blocks are done or the guard has proof of harm; to be called every second or so. */
@@ -102,7 +112,7 @@ export class LiveTrial {
     if (!canary || this.#isOver) return
     this.at(nowUnixMs)
     for (const [pool, guard] of this.#guards) {
-      const harm = guard.judge(nowMs)
+      const harm = guard.judge(nowMs * this.#timeFactor)
       if (!harm) continue
       this.#end({
         trialId,

@@ -1,11 +1,13 @@
 import { expect, test } from 'vitest'
+import { HoldQueue } from '../../plugin/hold/hold-queue.ts'
+import type { HeldCall, HoldRule } from '../../plugin/hold/rule.ts'
 import type { BlockRow, TrialEnding } from '../../plugin/log/rows.ts'
 import { createLeastRequest } from '../../plugin/placement/least-request.ts'
 import type { Policy } from '../../plugin/placement/policy.ts'
 import type { LengthPredictor } from '../../plugin/prediction/length-predictor.ts'
 import type { Ticket } from '../../plugin/router.ts'
 import type { ArmModels } from '../../plugin/router-arms.ts'
-import { sketchCall } from '../fakes/instances.ts'
+import { sketchCall, sketchInstance } from '../fakes/instances.ts'
 import { createRouterBench, type RouterBench } from '../fakes/router.ts'
 
 const OPTIONS = { gateway: 'test' }
@@ -147,7 +149,15 @@ function canaryBench(policy: Policy, blocksPlanned = 0): CanaryBench {
   bench.router.arms.begin({
     trialId: 9,
     models: models(policy),
-    canary: { seed: 3, startUnixMs: bench.clock.nowUnixMs(), blockMs: 10_000, washoutMs: 1_000, shareRatio: 0.5, blocksPlanned },
+    canary: {
+      seed: 3,
+      startUnixMs: bench.clock.nowUnixMs(),
+      blockMs: 10_000,
+      washoutMs: 1_000,
+      shareRatio: 0.5,
+      blocksPlanned,
+      timeFactor: 4,
+    },
   })
   return { ...bench, endings, blocks: () => bench.rows.filter((row) => row.kind === 'block') }
 }
@@ -236,10 +246,29 @@ test.each([
   60_000,
 )
 
-test('calls that wait are put into the order of the rule that a promotion brings', async () => {
-  const bench = createRouterBench()
-  expect(bench.router.holds()).toEqual([])
-  bench.router.arms.serve(models(constant('holds nothing here', 0)))
-  settle(await place(bench))
-  expect(bench.calls()).toHaveLength(1)
+test('calls that wait keep their seats and are put into the order of the rule that takes over', () => {
+  let open = false
+  const by = (name: string, fixedKey: (held: HeldCall) => number): HoldRule => ({
+    name,
+    isReady: () => open,
+    roomTokens: () => Number.POSITIVE_INFINITY,
+    readyOnly: true,
+    demandTokens: () => 0,
+    fixedKey,
+    key: (_held, _nowMs, fixed) => fixed,
+  })
+  const queue = new HoldQueue({ rule: by('shortest', (held) => held.promptTokens) })
+  const held = [30, 10, 20].map((promptTokens, i) => ({
+    call: sketchCall({ callId: i }),
+    promptTokens,
+    predictedOutputTokens: 1,
+    arrivedMs: 0,
+  }))
+  for (const one of held) queue.join(one, 0)
+  const instances = [sketchInstance({}, 0)]
+  open = true
+  expect(queue.release(instances, 1, 1)?.held.promptTokens).toBe(10)
+  queue.takeRule(by('longest', (one) => -one.promptTokens))
+  expect([queue.rule.name, queue.length]).toEqual(['longest', 2])
+  expect([1, 2].map((ms) => queue.release(instances, 1, ms)?.held.promptTokens)).toEqual([30, 20])
 })
