@@ -114,3 +114,9 @@ export const formatDay = (unixMs: number): string => DAY.format(unixMs).replace(
 
 /** The zone that times are shown in, e.g. "UTC" or "Europe/Berlin". */
 export const zoneName = (): string => Intl.DateTimeFormat().resolvedOptions().timeZone
+
+/** An instant as a field for date and time holds it, in the server's zone: 2026-11-22T14:03. */
+export function localInput(unixMs: number): string {
+  const at = new Date(unixMs - new Date(unixMs).getTimezoneOffset() * 60_000)
+  return at.toISOString().slice(0, 16)
+}

@@ -19,6 +19,9 @@ const PAGES = [
   { path: '/', name: 'Overview', group: '' },
   { path: '/decisions', name: 'Decisions', group: 'Look' },
   { path: '/fleet', name: 'Fleet', group: '' },
+  { path: '/models', name: 'Models', group: 'Learn' },
+  { path: '/training', name: 'Training', group: '' },
+  { path: '/lab', name: 'Lab', group: '' },
   { path: '/access', name: 'Access', group: 'Run' },
 ] as const
 

@@ -10,13 +10,16 @@ import type { Route } from './answer.ts'
 import { decisionPage } from './pages/decision.ts'
 import { decisionsPage } from './pages/decisions.ts'
 import { askForDrain, confirmDrain, fleetPage } from './pages/fleet.ts'
+import type { LabDoor } from './pages/lab/plan.ts'
 import { overviewPage } from './pages/overview.ts'
 import { signIn, signInPage, signOut } from './pages/sign-in.ts'
 import { confirmSwitch, turnSwitch } from './pages/switch.ts'
 import { setTheme } from './pages/theme.ts'
+import type { NightFacts } from './pages/training/training.ts'
 import { welcome, welcomePage } from './pages/welcome.ts'
 import type { RouterLine } from './router-line.ts'
 import { accessRoutes } from './routes-access.ts'
+import { learnRoutes } from './routes-learn.ts'
 
 /** What pages are made of. */
 export interface PageParts {
@@ -28,6 +31,10 @@ export interface PageParts {
   readonly rollups: Rollups
   /** The router's own API. */
   readonly line: RouterLine
+  /** What the Lab can play; undefined where it cannot. */
+  readonly lab: LabDoor | undefined
+  /** When nights are, as they are configured now. */
+  readonly night: (() => NightFacts) | undefined
   readonly shownOnce: ShownOnce
   readonly oidc: OidcDoor | undefined
   readonly publicUrl: () => string
@@ -53,6 +60,7 @@ export function createRoutes(parts: PageParts): Route[] {
     { method: 'get', path: '/fleet/drain', need: 'operator', handle: (visit) => confirmDrain(parts, visit) },
     { method: 'post', path: '/fleet/drain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'drain') },
     { method: 'post', path: '/fleet/undrain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'undrain') },
+    ...learnRoutes(parts),
     ...accessRoutes(parts),
   ]
 }

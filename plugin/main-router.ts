@@ -3,6 +3,7 @@ import { TokenEstimator } from './call/tokens.ts'
 import { systemClock } from './clock.ts'
 import { type Config, environment } from './config.ts'
 import { createOpenAiProxy } from './gateways/openai/proxy.ts'
+import { FLEET_INTENTS } from './log/control/fleet-changes.ts'
 import { openLog } from './log/open.ts'
 import type { Log } from './log/rows.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
@@ -43,16 +44,16 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
     clock,
     retention: { days: config.log.retentionDays, bytes: config.log.maxGiB * 1024 ** 3 },
     warn,
-    intentKinds: ['drain', 'undrain', 'switch off', 'switch on'],
+    intentKinds: ['drain', 'undrain', 'switch off', 'switch on', ...Object.keys(FLEET_INTENTS)],
   })
   const losses = createLosses(log, telemetry)
   for (const [role, crashes] of Object.entries(message.crashes)) losses.count(`crashed: ${role}`, crashes)
-  const live = startFleet({ config, env: environment(), clock, rng, warn, count: losses.count })
+  const live = startFleet({ config, env: environment(), clock, rng, warn, changes: log.fleetChanges, count: losses.count })
   await live.found
   for (const { pool, instance } of log.drained) live.fleet.drain(pool, instance)
   const router = openRouter({ config, live, log, telemetry, rng, count: losses.count, tell })
   if (log.isOff) router.switchOff(true)
-  log.onIntent(async (intent) => obeyIntent({ fleet: live.fleet, router }, intent))
+  log.onIntent(async (intent) => obeyIntent({ fleet: live.fleet, changed: live.changed, router }, intent))
   const facts = { pid: process.pid, version: VERSION, pools: config.pools.map(({ name, policy, models }) => ({ name, policy, models })) }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
   const nextCallId = createIdSource(() => clock.nowUnixMs())
