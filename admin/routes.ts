@@ -9,7 +9,9 @@ import type { Throttle } from './access/throttle.ts'
 import type { Route } from './answer.ts'
 import { decisionPage } from './pages/decision.ts'
 import { decisionsPage } from './pages/decisions.ts'
+import { exportDecisions } from './pages/decisions-export.ts'
 import { askForDrain, confirmDrain, fleetPage } from './pages/fleet.ts'
+import { changeInstance, instancePage, tryInstance } from './pages/fleet-change.ts'
 import type { LabDoor } from './pages/lab/plan.ts'
 import { overviewPage } from './pages/overview.ts'
 import { signIn, signInPage, signOut } from './pages/sign-in.ts'
@@ -55,11 +57,17 @@ export function createRoutes(parts: PageParts): Route[] {
     { method: 'get', path: '/switch', need: 'operator', handle: (visit) => confirmSwitch(parts, visit) },
     { method: 'post', path: '/switch', need: 'operator', handle: (visit) => turnSwitch(parts, visit) },
     { method: 'get', path: '/decisions', need: 'viewer', handle: (visit) => decisionsPage(parts, visit) },
+    { method: 'get', path: '/decisions.csv', need: 'viewer', handle: (visit) => exportDecisions(parts, visit, 'csv') },
+    { method: 'get', path: '/decisions.ndjson', need: 'viewer', handle: (visit) => exportDecisions(parts, visit, 'ndjson') },
     { method: 'get', path: '/decisions/:callId', need: 'viewer', handle: (visit) => decisionPage(parts, visit) },
     { method: 'get', path: '/fleet', need: 'viewer', handle: (visit) => fleetPage(parts, visit) },
     { method: 'get', path: '/fleet/drain', need: 'operator', handle: (visit) => confirmDrain(parts, visit) },
     { method: 'post', path: '/fleet/drain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'drain') },
     { method: 'post', path: '/fleet/undrain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'undrain') },
+    { method: 'get', path: '/fleet/add', need: 'operator', handle: (visit) => instancePage(parts, visit) },
+    { method: 'get', path: '/fleet/edit', need: 'operator', handle: (visit) => instancePage(parts, visit) },
+    { method: 'post', path: '/fleet/change', need: 'operator', handle: (visit) => changeInstance(parts, visit) },
+    { method: 'post', path: '/fleet/try', need: 'operator', handle: (visit) => tryInstance(parts, visit) },
     ...learnRoutes(parts),
     ...accessRoutes(parts),
   ]
