@@ -4,6 +4,7 @@ import { cancelRun, comparePage, labRunEvents, labRunPage } from './pages/lab/ru
 import { modelPage } from './pages/models/model.ts'
 import { modelsPage } from './pages/models/models.ts'
 import { confirmPromote, confirmRollBack, endTrial, promote, rollBack, startTrial, tryPage } from './pages/models/serve.ts'
+import { closeNotice } from './pages/overview-cards.ts'
 import { trainingRunEvents, trainingRunPage } from './pages/training/run.ts'
 import { askForTraining, cancelTraining, retryTraining, trainingPage } from './pages/training/training.ts'
 import type { PageParts } from './routes.ts'
@@ -11,6 +12,7 @@ import type { PageParts } from './routes.ts'
 /** What is learned, what serves, what is tried out. */
 export function learnRoutes(parts: PageParts): Route[] {
   return [
+    { method: 'post', path: '/notices/:noticeId/close', need: 'operator', handle: (visit) => closeNotice(parts, visit) },
     { method: 'get', path: '/models', need: 'viewer', handle: (visit) => modelsPage(parts, visit) },
     { method: 'get', path: '/models/roll-back', need: 'operator', handle: (visit) => confirmRollBack(parts, visit) },
     { method: 'post', path: '/models/roll-back', need: 'operator', handle: (visit) => rollBack(parts, visit) },
