@@ -31,6 +31,8 @@ export interface RouterPool {
 export interface ServedPool {
   readonly pool: RouterPool
   readonly policies: PoolPolicies
+  /** What decides while Phasewise is switched off: the fallback policy alone, and nothing explored. */
+  readonly plain: PoolPolicies
   /** Absent where nothing is ever held. */
   readonly hold?: PoolHold
 }
@@ -69,13 +71,11 @@ function servePool(pool: RouterPool, holding: Omit<HoldParts, 'pool' | 'setting'
   const { profileOf, weights } = pool
   const policy = createPolicy(pool.policy, { weights, profileOf })
   const setting = policy.hold ? demandedHold(policy.hold, pool.hold) : pool.enginePriority ? undefined : pool.hold
+  const fallbackPolicy = createPolicy(pool.fallbackPolicy, { profileOf })
   return {
     pool,
-    policies: {
-      policy,
-      fallbackPolicy: createPolicy(pool.fallbackPolicy, { profileOf }),
-      explorationRatio: pool.explorationRatio,
-    },
+    policies: { policy, fallbackPolicy, explorationRatio: pool.explorationRatio },
+    plain: { policy: fallbackPolicy, fallbackPolicy, explorationRatio: 0 },
     ...(setting ? { hold: new PoolHold({ ...holding, pool: pool.name, setting }) } : {}),
   }
 }
