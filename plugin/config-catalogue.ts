@@ -32,7 +32,13 @@ const AFTERWARDS = ['register', 'shadow', 'canary']
 type Row = readonly [path: readonly string[], label: string, says: string, kind: Setting['kind'], effect: Setting['effect']]
 
 const POOL: readonly Row[] = [
-  [['mode'], 'Mode', 'off: the fallback policy alone; shadow: it, with the policy asked beside it; canary: a share of calls; on', 'choice', 'live'],
+  [
+    ['mode'],
+    'Mode',
+    'off: the fallback policy alone; shadow: it, with the policy asked beside it; canary: a share of calls; on',
+    'choice',
+    'live',
+  ],
   [['canary'], 'Canary share', 'of calls that the policy places in mode canary, 0 to 1', 'number', 'live'],
   [['policy'], 'Policy', 'the rule that chooses the instance', 'choice', 'live'],
   [['fallbackPolicy'], 'Fallback policy', 'when the policy fails or is off', 'choice', 'live'],

@@ -15,6 +15,8 @@ export function routerPool(pool: PoolConfig): RouterPool {
     aliases: pool.aliases,
     adapters: pool.adapters,
     policy: pool.policy,
+    mode: pool.mode,
+    canaryRatio: pool.canary,
     weights: pool.weights,
     fallbackPolicy: pool.fallbackPolicy,
     explorationRatio: pool.exploration,

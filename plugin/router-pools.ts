@@ -1,7 +1,8 @@
 import type { InstanceView } from './fleet/instance.ts'
 import type { EngineShape } from './impact/engine-shape.ts'
 import type { PoolPolicies } from './placement/choose.ts'
-import { createPolicy } from './placement/policies.ts'
+import { createPolicy, type PolicyParts } from './placement/policies.ts'
+import { createShadowed } from './placement/shadowed.ts'
 import type { Weights } from './placement/weighted.ts'
 import type { PoolFacts } from './router.ts'
 import { type HoldParts, type HoldSetting, PoolHold } from './router-hold.ts'
@@ -14,6 +15,10 @@ export interface RouterPool {
   readonly aliases: Readonly<Record<string, string>>
   readonly adapters: readonly string[]
   readonly policy: string
+  /** How far the policy is obeyed; 'on' where absent. */
+  readonly mode?: 'off' | 'shadow' | 'canary' | 'on' | undefined
+  /** In mode canary: the share of calls that the policy places. */
+  readonly canaryRatio?: number | undefined
   readonly weights?: { readonly [key in keyof Weights]?: number | undefined } | undefined
   readonly fallbackPolicy: string
   readonly explorationRatio: number
@@ -29,10 +34,11 @@ export interface RouterPool {
 
 /** One pool with what decides and holds for it. */
 export interface ServedPool {
-  readonly pool: RouterPool
-  readonly policies: PoolPolicies
+  pool: RouterPool
+  /** What decides now; replaced when settings change. */
+  policies: PoolPolicies
   /** What decides while Phasewise is switched off: the fallback policy alone, and nothing explored. */
-  readonly plain: PoolPolicies
+  plain: PoolPolicies
   /** Absent where nothing is ever held. */
   readonly hold?: PoolHold
 }
@@ -68,16 +74,44 @@ export function servePools(
 }
 
 function servePool(pool: RouterPool, holding: Omit<HoldParts, 'pool' | 'setting'>): ServedPool {
-  const { profileOf, weights } = pool
-  const policy = createPolicy(pool.policy, { weights, profileOf })
-  const setting = policy.hold ? demandedHold(policy.hold, pool.hold) : pool.enginePriority ? undefined : pool.hold
-  const fallbackPolicy = createPolicy(pool.fallbackPolicy, { profileOf })
+  const { hold: demanded } = createPolicy(pool.policy, partsOf(pool))
+  const setting = demanded ? demandedHold(demanded, pool.hold) : pool.enginePriority ? undefined : pool.hold
   return {
     pool,
-    policies: { policy, fallbackPolicy, explorationRatio: pool.explorationRatio },
-    plain: { policy: fallbackPolicy, fallbackPolicy, explorationRatio: 0 },
+    ...decidersOf(pool, holding.count),
     ...(setting ? { hold: new PoolHold({ ...holding, pool: pool.name, setting }) } : {}),
   }
+}
+
+const partsOf = ({ weights, profileOf }: RouterPool): PolicyParts => ({ weights, profileOf })
+
+/** The pool's policies as its mode obeys them, and those of a pool that is off. */
+function decidersOf(pool: RouterPool, count: (what: string) => void): Pick<ServedPool, 'policies' | 'plain'> {
+  const { mode = 'on', canaryRatio = 0, explorationRatio } = pool
+  const policy = createPolicy(pool.policy, partsOf(pool))
+  const fallbackPolicy = createPolicy(pool.fallbackPolicy, { profileOf: pool.profileOf })
+  const plain = { policy: fallbackPolicy, fallbackPolicy, explorationRatio: 0 }
+  if (mode === 'off') return { policies: plain, plain }
+  if (mode === 'shadow') return { policies: { ...plain, policy: createShadowed({ obeyed: fallbackPolicy, shadow: policy, count }) }, plain }
+  return { policies: { policy, fallbackPolicy, explorationRatio, ...(mode === 'canary' ? { canaryRatio } : {}) }, plain }
+}
+
+/**
+ * Lets changed settings of a pool count from the next call on: policies, weights, exploration and mode. A policy that stays the same keeps what it has
+ * learned; names, instances and holding stay as they were started. Throws on an unknown policy name, and then changes nothing.
+ */
+export function configurePool(at: ServedPool, pool: RouterPool, count: (what: string) => void): void {
+  const rules = ({ policy, fallbackPolicy, mode, weights }: RouterPool): string => JSON.stringify([policy, fallbackPolicy, mode, weights])
+  if (rules(pool) === rules(at.pool)) {
+    const { canaryRatio, ...rest } = at.policies
+    const isOpen = (pool.mode ?? 'on') === 'on' || pool.mode === 'canary'
+    at.policies = {
+      ...rest,
+      explorationRatio: isOpen ? pool.explorationRatio : 0,
+      ...(canaryRatio === undefined || pool.canaryRatio === undefined ? {} : { canaryRatio: pool.canaryRatio }),
+    }
+  } else Object.assign(at, decidersOf(pool, count))
+  at.pool = pool
 }
 
 /** A policy that holds by itself says when; how many and how long stays the operator's. */

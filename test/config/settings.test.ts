@@ -12,12 +12,16 @@ pools:
   - name: other
     hold: fcfs
     instances: [{ url: http://10.0.0.2:8000 }]
-log:
+log: {}
 `
 const input = { path: '/etc/phasewise.yaml', text: TEXT }
 const read = (overrides: Record<string, string>) => {
   const overlaid = overlay(input, overrides)
-  const config = parseConfig({ input: overlaid.input, env: { SECRET: 'hidden' }, policyNames: ['impact', 'least-request', 'least-request-speed'] })
+  const config = parseConfig({
+    input: overlaid.input,
+    env: { SECRET: 'hidden' },
+    policyNames: ['impact', 'least-request', 'least-request-speed'],
+  })
   return { ...overlaid, config }
 }
 const key = (...path: string[]): string => settingKey(path)
@@ -45,7 +49,11 @@ test('the YAML keeps the file’s comments, names secrets as the file does, and 
   expect(yaml).toContain("# the file's own words")
   expect(yaml).toContain('exploration: 0.05 # two per cent')
   expect(yaml).not.toContain('hidden')
-  const again = parseConfig({ input: { path: input.path, text: yaml }, env: { SECRET: 'hidden' }, policyNames: ['least-request', 'least-request-speed'] })
+  const again = parseConfig({
+    input: { path: input.path, text: yaml },
+    env: { SECRET: 'hidden' },
+    policyNames: ['least-request', 'least-request-speed'],
+  })
   expect(again).toEqual(config)
 })
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type Config, ConfigError, parseConfig, type Problem } from '../../../plugin/config.ts'
+import { type Config, ConfigError, type Problem, parseConfig } from '../../../plugin/config.ts'
 import { type Setting, type SettingGroup, settingGroups } from '../../../plugin/config-catalogue.ts'
 import { type Overrides, overlay, settingKey, settingPath, valueAt } from '../../../plugin/config-settings.ts'
 import type { PageParts } from '../../routes.ts'
@@ -30,7 +30,10 @@ export function readStanding({ control, configuration }: PageParts): Standing {
     file,
     raw: 'value' in plain ? plain.value : undefined,
     overrides,
-    groups: settingGroups({ pools: file.pools.map(({ name }) => name), policies: configuration.policyNames }),
+    // A section that this version does not have cannot be set.
+    groups: settingGroups({ pools: file.pools.map(({ name }) => name), policies: configuration.policyNames }).filter(
+      ({ settings: [first] }) => first !== undefined && valueAt(file, first.path.slice(0, 1)) !== undefined,
+    ),
     refused: fileWins ? undefined : problemsOf(configuration, overrides),
     unused,
     yaml,
@@ -92,9 +95,13 @@ export function changesOf(
   for (const now of settingsNow(standing, group)) {
     const wanted = form[now.key]?.trim() || undefined
     if (wanted === now.setText) continue
-    const value = wanted === undefined ? undefined : valueOf(now.setting, wanted)
+    const value = wanted === undefined ? undefined : readText(now.setting, wanted)
     if (value === undefined && wanted !== undefined)
-      problems.push({ key: now.setting.label, got: wanted, remedy: now.setting.kind === 'number' ? 'allowed is a number' : 'allowed are true and false' })
+      problems.push({
+        key: now.setting.label,
+        got: wanted,
+        remedy: now.setting.kind === 'number' ? 'allowed is a number' : 'allowed are true and false',
+      })
     else changes.push({ ...now, wanted, json: value === undefined ? undefined : JSON.stringify(value) })
   }
   return { changes, problems }
@@ -117,7 +124,7 @@ export const fingerprint = (overrides: Overrides): string =>
     .digest('hex')
     .slice(0, 16)
 
-function valueOf({ kind }: Setting, text: string): string | number | boolean | undefined {
+function readText({ kind }: Setting, text: string): string | number | boolean | undefined {
   if (kind === 'number') {
     const value = Number(text.replace(',', '.'))
     return Number.isFinite(value) ? value : undefined

@@ -91,7 +91,10 @@ export function reviewSettings(parts: PageParts, visit: Visit): Answer {
         isLive: change.setting.effect === 'live',
       })),
       // All of the group: what is not sent back would count as taken away.
-      fields: group.settings.length === 0 ? [] : settingsNow(standing, group).flatMap(({ key }) => (visit.query[key] === undefined ? [] : [{ key, value: visit.query[key] }])),
+      fields:
+        group.settings.length === 0
+          ? []
+          : settingsNow(standing, group).flatMap(({ key }) => (visit.query[key] === undefined ? [] : [{ key, value: visit.query[key] }])),
       restarts: changes.some(({ setting }) => setting.effect === 'restart'),
     },
   }
@@ -102,7 +105,8 @@ export async function saveSettings(parts: PageParts, visit: Visit): Promise<Answ
   const { control } = parts
   const standing = readStanding(parts)
   const group = groupOf(standing, visit.form)
-  if (group === undefined || standing.fileWins || visit.user === undefined) return notNow('There is nothing to change here: the file alone counts, or the pool is gone.')
+  if (group === undefined || standing.fileWins || visit.user === undefined)
+    return notNow('There is nothing to change here: the file alone counts, or the pool is gone.')
   const { changes, problems } = changesOf(standing, group, visit.form)
   const wrong = [...problems, ...(problemsOf(parts.configuration, overridesAfter(standing.overrides, changes)) ?? [])]
   if (wrong.length > 0) return notNow(wrong.map(({ key, got, remedy }) => `${key}: ${got}; ${remedy}.`).join(' '))
@@ -125,7 +129,8 @@ export async function saveSettings(parts: PageParts, visit: Visit): Promise<Answ
     }
     return control.intents.append({ kind: INTENT, subject: { keys: changes.map(({ key }) => key) }, askedBy: who })
   })
-  if (intentId === undefined) return notNow('Somebody else changed a setting meanwhile. Look at the settings as they are now, and change them again.')
+  if (intentId === undefined)
+    return notNow('Somebody else changed a setting meanwhile. Look at the settings as they are now, and change them again.')
   for (let waited = 0; waited < ANSWER_WAIT_MS && control.intents.get(intentId)?.state === 'asked'; waited += ANSWER_LOOK_MS)
     await new Promise((resolve) => setTimeout(resolve, ANSWER_LOOK_MS))
   return { kind: 'see other', to: `/settings?asked=${intentId}` }
@@ -146,13 +151,15 @@ function noticeOf({ control, reader }: PageParts, visit: Visit): Model | undefin
   const intent = visit.query.asked === undefined ? undefined : control.intents.get(Number(visit.query.asked))
   if (intent?.kind !== INTENT) return undefined
   if (intent.state === 'done') return { tone: 'good', text: `Saved. ${intent.answer ?? ''}`.trim(), href: undefined }
-  if (intent.state === 'refused') return { tone: 'bad', text: `Saved, but the router refused it. ${intent.answer ?? ''}`.trim(), href: undefined }
+  if (intent.state === 'refused')
+    return { tone: 'bad', text: `Saved, but the router refused it. ${intent.answer ?? ''}`.trim(), href: undefined }
   const { running } = reader.read((query) => routerState(query, visit.nowUnixMs))
   const text = running ? 'Saved; the router has not answered yet.' : 'Saved. The router is not running: it counts from its next start.'
   return { tone: 'warn', text, href: visit.url }
 }
 
-const problemModels = (problems: Standing['refused']): readonly Model[] => (problems ?? []).map(({ key, got, remedy }) => ({ key, got, remedy }))
+const problemModels = (problems: Standing['refused']): readonly Model[] =>
+  (problems ?? []).map(({ key, got, remedy }) => ({ key, got, remedy }))
 
 function notNow(text: string): Answer {
   return { kind: 'problem', status: 409, title: 'Nothing was saved', text }
