@@ -8,7 +8,8 @@ import { databasePath } from './log/migrate.ts'
 import type { Log } from './log/rows.ts'
 import { configOf } from './main-config.ts'
 import { routerPool } from './main-pools.ts'
-import { POLICY_NAMES } from './placement/policies.ts'
+import type { LearnedModel } from './placement/learned-model.ts'
+import { LEARNED, SELECTABLE_POLICY_NAMES } from './placement/policies.ts'
 import type { LiveRouter } from './router-place.ts'
 
 /** The file with what people set in the admin laid over it. */
@@ -60,6 +61,8 @@ export function createLiveSettings(parts: {
   readonly started: Config
   readonly router: Pick<LiveRouter, 'configure'>
   readonly log: Pick<Log, 'retain'>
+  /** What `learned` decides by, read when a pool first needs it; undefined where it cannot be had. */
+  readonly model: () => LearnedModel | undefined
 }): LiveSettings {
   const { input, started, router, log } = parts
   let running = started
@@ -71,7 +74,7 @@ export function createLiveSettings(parts: {
       const changed = settingsThatDiffer(running, config)
       for (const pool of config.pools)
         if (changed.some(({ path, effect }) => effect === 'live' && path[0] === 'pools' && path[1] === pool.name))
-          router.configure(routerPool(pool))
+          router.configure(routerPool(pool, pool.policy === LEARNED ? parts.model() : undefined))
       if (changed.some(({ path }) => path[0] === 'log')) log.retain(retentionOf(config))
       const live = changed.filter(({ effect }) => effect === 'live').length
       running = config
@@ -90,7 +93,7 @@ export const retentionOf = ({ log }: Config) => ({ days: log.retentionDays, byte
 
 function settingsThatDiffer(a: Config, b: Config): readonly Setting[] {
   const pools = b.pools.map(({ name }) => name)
-  return settingGroups({ pools, policies: POLICY_NAMES })
+  return settingGroups({ pools, policies: SELECTABLE_POLICY_NAMES })
     .flatMap(({ settings }) => settings)
     .filter(({ path }) => JSON.stringify(valueAt(a, path)) !== JSON.stringify(valueAt(b, path)))
 }

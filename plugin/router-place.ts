@@ -85,7 +85,7 @@ type Released = Parameters<Waiting['start']>[0]
 /** Makes the loop over these parts. Throws on an unknown policy name. */
 export function createRouter(parts: RouterParts): LiveRouter {
   const { fleet, clock, events } = parts
-  const { pools, names } = servePools(parts.pools, { fleet, count: events.count })
+  const { pools, names } = servePools(parts.pools, { fleet, count: events.count, nowMs: clock.nowMs })
   const holds = new Map(pools.flatMap(({ pool, hold }) => (hold ? [[pool.name, hold] as const] : [])))
   const open = new Roster<LiveTicket>()
   let isOff = false
@@ -124,7 +124,7 @@ export function createRouter(parts: RouterParts): LiveRouter {
     isOff: () => isOff,
     configure(pool) {
       const at = pools.find((one) => one.pool.name === pool.name)
-      if (at) configurePool(at, pool, events.count)
+      if (at) configurePool(at, pool, { count: events.count, nowMs: () => clock.nowMs() })
     },
   }
 }

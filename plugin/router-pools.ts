@@ -1,7 +1,11 @@
 import type { InstanceView } from './fleet/instance.ts'
+import { createLearnedRule } from './hold/learned-rule.ts'
 import type { EngineShape } from './impact/engine-shape.ts'
 import type { PoolPolicies } from './placement/choose.ts'
-import { createPolicy, type PolicyParts } from './placement/policies.ts'
+import { createAbsent, createGuarded } from './placement/guarded.ts'
+import type { LearnedModel } from './placement/learned-model.ts'
+import { createPolicy, createShapeOf, LEARNED } from './placement/policies.ts'
+import type { Policy } from './placement/policy.ts'
 import { createShadowed } from './placement/shadowed.ts'
 import type { Weights } from './placement/weighted.ts'
 import type { PoolFacts } from './router.ts'
@@ -24,6 +28,8 @@ export interface RouterPool {
   readonly explorationRatio: number
   readonly requestUsage: boolean
   readonly virtual: boolean
+  /** What `learned` decides by; absent: every decision is the fallback policy's. Throws ModelRefused when it is for other features. */
+  readonly model?: LearnedModel | undefined
   /** How calls are held; absent: they are not, unless the policy demands it. */
   readonly hold?: HoldSetting | undefined
   /** The engine orders by priority: the order is sent with each call, and nothing is held. */
@@ -50,10 +56,12 @@ export interface Served {
   readonly adapter?: string
 }
 
+type Holding = Omit<HoldParts, 'pool' | 'setting'> & { readonly nowMs: () => number }
+
 /** Every pool ready to serve, and every model name, adapter and alias with what it leads to. Throws on an unknown policy name. */
 export function servePools(
   pools: readonly RouterPool[],
-  holding: Omit<HoldParts, 'pool' | 'setting'>,
+  holding: Holding,
 ): { readonly pools: readonly ServedPool[]; readonly names: ReadonlyMap<string, Served> } {
   const names = new Map<string, Served>()
   const served = pools.map((pool) => {
@@ -73,23 +81,27 @@ export function servePools(
   return { pools: served, names }
 }
 
-function servePool(pool: RouterPool, holding: Omit<HoldParts, 'pool' | 'setting'>): ServedPool {
-  const { hold: demanded } = createPolicy(pool.policy, partsOf(pool))
-  const setting = demanded ? demandedHold(demanded, pool.hold) : pool.enginePriority ? undefined : pool.hold
+function servePool(pool: RouterPool, { nowMs, ...holding }: Holding): ServedPool {
+  const { hold: demanded } = policyOf(pool, nowMs)
+  const setting = demanded ? demandedHold(demanded, pool.hold) : pool.enginePriority ? undefined : ownHold(pool)
   return {
     pool,
-    ...decidersOf(pool, holding.count),
+    ...decidersOf(pool, { count: holding.count, nowMs }),
     ...(setting ? { hold: new PoolHold({ ...holding, pool: pool.name, setting }) } : {}),
   }
 }
 
-const partsOf = ({ weights, profileOf }: RouterPool): PolicyParts => ({ weights, profileOf })
+/** What deciding for a pool needs besides the pool. */
+interface Deciding {
+  readonly count: (what: string) => void
+  readonly nowMs: () => number
+}
 
 /** The pool's policies as its mode obeys them, and those of a pool that is off. */
-function decidersOf(pool: RouterPool, count: (what: string) => void): Pick<ServedPool, 'policies' | 'plain'> {
-  const { mode = 'on', canaryRatio = 0, explorationRatio } = pool
-  const policy = createPolicy(pool.policy, partsOf(pool))
-  const fallbackPolicy = createPolicy(pool.fallbackPolicy, { profileOf: pool.profileOf })
+function decidersOf(pool: RouterPool, { count, nowMs }: Deciding): Pick<ServedPool, 'policies' | 'plain'> {
+  const { mode = 'on', canaryRatio = 0, explorationRatio, profileOf } = pool
+  const policy = policyOf(pool, nowMs)
+  const fallbackPolicy = createPolicy(pool.fallbackPolicy, { profileOf })
   const plain = { policy: fallbackPolicy, fallbackPolicy, explorationRatio: 0 }
   if (mode === 'off') return { policies: plain, plain }
   if (mode === 'shadow') return { policies: { ...plain, policy: createShadowed({ obeyed: fallbackPolicy, shadow: policy, count }) }, plain }
@@ -98,20 +110,33 @@ function decidersOf(pool: RouterPool, count: (what: string) => void): Pick<Serve
 
 /**
  * Lets changed settings of a pool count from the next call on: policies, weights, exploration and mode. A policy that stays the same keeps what it has
- * learned; names, instances and holding stay as they were started. Throws on an unknown policy name, and then changes nothing.
+ * learned; names, instances, and holding stay as they were started. Throws on an unknown policy name, and then changes nothing.
  */
-export function configurePool(at: ServedPool, pool: RouterPool, count: (what: string) => void): void {
+export function configurePool(at: ServedPool, wanted: RouterPool, deciding: Deciding): void {
+  const pool = { ...wanted, model: wanted.model ?? at.pool.model }
   const rules = ({ policy, fallbackPolicy, mode, weights }: RouterPool): string => JSON.stringify([policy, fallbackPolicy, mode, weights])
   if (rules(pool) === rules(at.pool)) {
     const { canaryRatio, ...rest } = at.policies
-    const isOpen = (pool.mode ?? 'on') === 'on' || pool.mode === 'canary'
+    const explores = rest.policy !== at.plain.policy && pool.mode !== 'shadow'
     at.policies = {
       ...rest,
-      explorationRatio: isOpen ? pool.explorationRatio : 0,
+      explorationRatio: explores ? pool.explorationRatio : 0,
       ...(canaryRatio === undefined || pool.canaryRatio === undefined ? {} : { canaryRatio: pool.canaryRatio }),
     }
-  } else Object.assign(at, decidersOf(pool, count))
+  } else Object.assign(at, decidersOf(pool, deciding))
   at.pool = pool
+}
+
+/** A learned policy is guarded: what a rule cannot do wrong, a model may. */
+function policyOf({ policy: name, weights, profileOf, model }: RouterPool, nowMs: () => number): Policy {
+  if (name !== LEARNED) return createPolicy(name, { weights, profileOf })
+  return model ? createGuarded({ policy: createPolicy(name, { profileOf, model }), nowMs }) : createAbsent(name)
+}
+
+/** Where the operator left the order to us, a learned policy holds as it has learned to. */
+function ownHold({ policy, hold, model, profileOf }: RouterPool): HoldSetting | undefined {
+  if (policy !== LEARNED || !model || hold?.when !== 'capacity known') return hold
+  return { ...hold, createRule: () => createLearnedRule({ model, shapeOf: createShapeOf({ profileOf }) }) }
 }
 
 /** A policy that holds by itself says when; how many and how long stays the operator's. */
