@@ -1,6 +1,7 @@
 import express, { type Express, type NextFunction, type Request, type Response } from 'express'
 import helmet from 'helmet'
 import type { Clock } from '../plugin/clock.ts'
+import type { ConfigParts } from '../plugin/config.ts'
 import type { Control } from '../plugin/log/control.ts'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import { createRollups } from '../plugin/log/read/rollups.ts'
@@ -29,6 +30,8 @@ export interface AdminParts {
   readonly line?: RouterLine
   /** Reverse proxies in front whose word on a visitor's address is believed. */
   readonly trustedProxies: number
+  /** What the configuration is read from: Settings checks changes by the very schema of the file. */
+  readonly configuration: ConfigParts
   /** Address that people reach the admin at, without a slash at its end. */
   readonly publicUrl: () => string
   /** Sign-in elsewhere, beside passwords. */
@@ -77,6 +80,7 @@ export function createAdmin(parts: AdminParts): { readonly app: Express; readonl
     shownOnce: createShownOnce(clock),
     oidc: parts.oidc,
     publicUrl: parts.publicUrl,
+    configuration: parts.configuration,
     onError: parts.onError,
   })
   const assets = readAssets()

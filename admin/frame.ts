@@ -20,7 +20,8 @@ const PAGES: readonly { readonly path: string; readonly name: string; readonly g
   { path: '/', name: 'Overview', group: '' },
   { path: '/decisions', name: 'Decisions', group: 'Look' },
   { path: '/fleet', name: 'Fleet', group: '' },
-  { path: '/audit', name: 'Audit', group: 'Run', need: 'operator' },
+  { path: '/settings', name: 'Settings', group: 'Run' },
+  { path: '/audit', name: 'Audit', group: '', need: 'operator' },
   { path: '/access', name: 'Access', group: '' },
 ]
 
