@@ -19,8 +19,8 @@ export interface Assets {
 
 const TYPES: Readonly<Record<string, string>> = {
   '.css': 'text/css; charset=utf-8',
-  '.svg': 'image/svg+xml',
   '.js': 'text/javascript; charset=utf-8',
+  '.svg': 'image/svg+xml',
 }
 const HASH_DIGITS = 10
 

@@ -1,4 +1,5 @@
 import type { Clock } from '../plugin/clock.ts'
+import type { ConfigParts } from '../plugin/config.ts'
 import type { Control } from '../plugin/log/control.ts'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import type { Rollups } from '../plugin/log/read/rollups.ts'
@@ -22,6 +23,7 @@ import { welcome, welcomePage } from './pages/welcome.ts'
 import type { RouterLine } from './router-line.ts'
 import { accessRoutes } from './routes-access.ts'
 import { learnRoutes } from './routes-learn.ts'
+import { runRoutes } from './routes-run.ts'
 
 /** What pages are made of. */
 export interface PageParts {
@@ -40,6 +42,7 @@ export interface PageParts {
   readonly shownOnce: ShownOnce
   readonly oidc: OidcDoor | undefined
   readonly publicUrl: () => string
+  readonly configuration: ConfigParts
   readonly onError: (error: unknown, url: string) => void
 }
 
@@ -70,6 +73,7 @@ export function createRoutes(parts: PageParts): Route[] {
     { method: 'post', path: '/fleet/try', need: 'operator', handle: (visit) => tryInstance(parts, visit) },
     ...learnRoutes(parts),
     ...accessRoutes(parts),
+    ...runRoutes(parts),
   ]
 }
 

@@ -1,5 +1,6 @@
 import { createServer, type Server } from 'node:http'
 import type { Clock } from '../plugin/clock.ts'
+import type { ConfigParts } from '../plugin/config.ts'
 import type { AdminConfig } from '../plugin/config-admin.ts'
 import type { Listen } from '../plugin/config-schema.ts'
 import type { LabRuns } from '../plugin/log/control/lab.ts'
@@ -16,6 +17,8 @@ import type { RouterLine } from './router-line.ts'
 export interface AdminProcessParts {
   readonly listen: Listen
   readonly config: Omit<AdminConfig, 'listen'>
+  /** What the configuration is read from, for Settings. */
+  readonly configuration: ConfigParts
   readonly logPath: string
   readonly controlPath: string
   readonly clock: Clock
@@ -61,6 +64,7 @@ export async function runAdmin(parts: AdminProcessParts): Promise<RunningAdmin> 
       ...(night && { night }),
       ...(lab && { lab }),
       publicUrl,
+      configuration: parts.configuration,
       trustedProxies,
       oidc: oidc && createOidcDoor({ config: oidc, publicUrl, clock }),
     }).app,

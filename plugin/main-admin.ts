@@ -7,8 +7,9 @@ import type { LabRuns } from './log/control/lab.ts'
 import { openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
-import { configOf } from './main-config.ts'
+import { configParts } from './main-config.ts'
 import { createLabStarter } from './main-lab-starter.ts'
+import { settle } from './main-settings.ts'
 import { VERSION } from './main-version.ts'
 import { POLICY_NAMES } from './placement/policies.ts'
 import { SCENARIO_NAMES } from './simulation/scenario/names.ts'
@@ -19,7 +20,7 @@ export function runAdminRole(): void {
 }
 
 async function startAdmin({ input, line }: StartMessage): Promise<Running> {
-  const config = configOf(input)
+  const { config } = settle(input)
   const { listen } = config.admin
   if (!listen) return { facts: {}, drain: async () => undefined }
   const logPath = databasePath(config.dataDir, 'log')
@@ -28,6 +29,7 @@ async function startAdmin({ input, line }: StartMessage): Promise<Running> {
     const admin = await runAdmin({
       listen,
       config: config.admin,
+      configuration: configParts(input),
       logPath,
       controlPath,
       clock: systemClock,

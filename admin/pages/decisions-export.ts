@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import { type DecisionCursor, type DecisionLine, readDecisions } from '../../plugin/log/read/decisions.ts'
 import { formatId } from '../../plugin/log/read/ids.ts'
 import type { Answer, Visit } from '../answer.ts'
+import { csvLine } from '../csv.ts'
 import type { PageParts } from '../routes.ts'
 import { readFilter } from './decisions.ts'
 
@@ -48,11 +49,11 @@ async function* chunks(
   filter: ReturnType<typeof readFilter>['filter'],
   kind: 'csv' | 'ndjson',
 ): AsyncGenerator<string> {
-  if (kind === 'csv') yield `${COLUMNS.map(({ name }) => name).join(',')}\r\n`
+  if (kind === 'csv') yield csvLine(COLUMNS.map(({ name }) => name))
   for (let cursor: DecisionCursor | undefined = {}; cursor !== undefined; ) {
     const at: DecisionCursor = cursor
     const page = reader.read((query) => readDecisions(query, filter, at, LINES_AT_ONCE))
-    yield page.lines.map(kind === 'csv' ? csvLine : jsonLine).join('')
+    yield page.lines.map(kind === 'csv' ? (line) => csvLine(COLUMNS.map(({ of }) => of(line))) : jsonLine).join('')
     cursor = page.older
     // Other pages come in between.
     await setImmediate()
@@ -60,13 +61,3 @@ async function* chunks(
 }
 
 const jsonLine = (line: DecisionLine): string => `${JSON.stringify(Object.fromEntries(COLUMNS.map(({ name, of }) => [name, of(line)])))}\n`
-
-const csvLine = (line: DecisionLine): string => `${COLUMNS.map(({ of }) => csvCell(of(line))).join(',')}\r\n`
-
-/** As RFC 4180 has it; a text that a spreadsheet would take for a formula gets an apostrophe before it. */
-export function csvCell(value: string | number | null): string {
-  if (value === null) return ''
-  if (typeof value === 'number') return String(value)
-  const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
-}

@@ -1,8 +1,9 @@
 import type { LabRun } from '../../../plugin/log/control/lab.ts'
 import { readFleetNow } from '../../../plugin/log/read/now.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../../answer.ts'
-import { formatInstant, formatPercentWhole, localInput } from '../../format.ts'
+import { formatInstant, formatPercentWhole } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
+import { localInput } from '../../zone.ts'
 import { runTone } from '../tone.ts'
 import { AS_LOGGED, type LabDoor, readPlan, sourceWords } from './plan.ts'
 

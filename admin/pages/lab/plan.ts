@@ -1,6 +1,7 @@
 import type { LabPlan, LabSource } from '../../../plugin/log/control/lab.ts'
 import type { Visit } from '../../answer.ts'
 import { formatInstant } from '../../format.ts'
+import { parseInstant } from '../../zone.ts'
 
 /** What the Lab can play, as whoever wired the admin says; the admin knows no policy and no scenario itself. */
 export interface LabDoor {
@@ -42,8 +43,8 @@ function readSource(form: Visit['form'], lab: LabDoor, problems: string[]): LabS
     if (!lab.scenarios.some((one) => one.name === name)) problems.push(`There is no scenario “${name}”.`)
     return { kind: 'scenario', name }
   }
-  const fromUnixMs = Date.parse(form.since ?? '')
-  const toUnixMs = Date.parse(form.until ?? '')
+  const fromUnixMs = parseInstant(form.since ?? '') ?? Number.NaN
+  const toUnixMs = parseInstant(form.until ?? '') ?? Number.NaN
   if (Number.isNaN(fromUnixMs) || Number.isNaN(toUnixMs)) problems.push('Stored calls need a beginning and an end, e.g. 2026-11-22T14:00.')
   else if (toUnixMs <= fromUnixMs || toUnixMs - fromUnixMs > SPAN_MAX_MS)
     problems.push('The end must come after the beginning, by a month at most.')

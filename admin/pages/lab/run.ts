@@ -1,8 +1,9 @@
 import type { LabGain, LabResult, LabRow, LabRun } from '../../../plugin/log/control/lab.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../../answer.ts'
-import { formatCount, formatDuration, formatInstant, formatPercent, formatPercentWhole, formatSeconds, localInput } from '../../format.ts'
+import { formatCount, formatDuration, formatInstant, formatPercent, formatPercentWhole, formatSeconds } from '../../format.ts'
 import { createRangePlot, createXyPlot, type XySeries } from '../../plots.ts'
 import type { PageParts } from '../../routes.ts'
+import { localInput } from '../../zone.ts'
 import { runTone } from '../tone.ts'
 import { sourceWords } from './plan.ts'
 

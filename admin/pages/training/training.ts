@@ -3,8 +3,9 @@ import cronstrue from 'cronstrue'
 import type { TrainingRun } from '../../../plugin/log/control/training.ts'
 import { readChoices } from '../../../plugin/log/read/decisions.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../../answer.ts'
-import { formatDuration, formatInstant, formatPercentWhole, localInput } from '../../format.ts'
+import { formatDuration, formatInstant, formatPercentWhole } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
+import { localInput, parseInstant } from '../../zone.ts'
 import { runTone } from '../tone.ts'
 
 /** When nights are, as configured; undefined where nobody told. */
@@ -115,7 +116,7 @@ export function windowWords({ fromUnixMs, toUnixMs }: TrainingRun): string {
 export function askForTraining(parts: PageParts, visit: Visit): Answer {
   const { form } = visit
   const problems: string[] = []
-  const [fromUnixMs, toUnixMs] = [Date.parse(form.since ?? ''), Date.parse(form.until ?? '')]
+  const [fromUnixMs, toUnixMs] = [parseInstant(form.since ?? '') ?? Number.NaN, parseInstant(form.until ?? '') ?? Number.NaN]
   if (Number.isNaN(fromUnixMs) || Number.isNaN(toUnixMs)) problems.push('The window needs a beginning and an end, e.g. 2026-11-22T14:00.')
   else if (toUnixMs <= fromUnixMs) problems.push('The end must come after the beginning.')
   const only = PARTS.find((part) => part === form.only)

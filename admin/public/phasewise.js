@@ -1,5 +1,20 @@
-// Live parts: an element with data-live is renewed by server-sent events while its page is open. Pages work the same without this, by their links.
-for (const part of document.querySelectorAll('[data-live]')) {
+// Enhancements only: every page and action works without this file.
+
+/** Tells the admin the browser's time zone, so that times are shown in it. A zone chosen on the Access page goes before it. */
+function tellZone() {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone
+  if (!zone) return
+  // Cookies of ours hold letters, digits, - and _ alone.
+  const value = zone.replaceAll('/', '__').replace('+', '-P-')
+  if (/^[\w-]+$/.test(value) && !document.cookie.split('; ').includes(`phasewise_browser_zone=${value}`))
+    // biome-ignore lint/suspicious/noDocumentCookie: the Cookie Store API is not in every browser
+    document.cookie = `phasewise_browser_zone=${value}; path=/; max-age=31536000; samesite=lax`
+}
+
+tellZone()
+
+/** Renews an element by server-sent events while its page is open. */
+function keepLive(part) {
   const source = new EventSource(part.dataset.live)
   source.addEventListener('part', (event) => {
     // What somebody reads, holds or has focused is not taken from under them.
@@ -20,3 +35,5 @@ for (const part of document.querySelectorAll('[data-live]')) {
     if (part.dataset.live !== '' && part.dataset.reload !== 'no') location.reload()
   })
 }
+
+for (const part of document.querySelectorAll('[data-live]')) keepLive(part)
