@@ -79,7 +79,7 @@ test('what a role may not do is not accepted, by whichever method, and changes n
   expect(rows.length).toBeGreaterThan(30)
 })
 
-test('what a role may do is accepted', async () => {
+test('what a role may do is accepted', { timeout: 120_000 }, async () => {
   for (const [role, visitor] of people) {
     for (const route of stage.routes) {
       if (ENDS_THE_WALK.has(route.path) || !mayUse(role, route.need)) continue
