@@ -237,6 +237,7 @@ function endingOf(outcome: Outcome, ttftMs: number | undefined): Ending {
         kind: 'answered',
         ...(ttftMs === undefined ? {} : { ttftMs }),
         ...(outcome.tpotMs === undefined ? {} : { tpotMs: outcome.tpotMs }),
+        ...(outcome.outputTokens === undefined ? {} : { outputTokens: outcome.outputTokens }),
       }
     case 'client gone':
     case 'unknown':
