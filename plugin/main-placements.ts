@@ -5,6 +5,7 @@ import type { FleetAnswer } from './gateways/api/schemas.ts'
 import { createPlacementApi } from './gateways/api/server.ts'
 import { openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
+import { openStoredKeys } from './main-api-keys.ts'
 import { listenProblem } from './main-child.ts'
 import type { LiveFleet } from './main-fleet.ts'
 import { VERSION } from './main-version.ts'
@@ -21,12 +22,14 @@ export async function openPlacements(parts: {
   const { config, live, router, count, nextCallId } = parts
   const { listen, socket, tls, keys, loopbackWithoutKey, bodyLimitMiB, settleLimitMs } = config.gateways.placements
   if (!listen && socket === undefined) return undefined
+  const stored = openStoredKeys({ path: databasePath(config.dataDir, 'control'), clock: systemClock, count })
   try {
     const api = await createPlacementApi({
       listen,
       socket,
       tls,
       keys,
+      stored,
       openLoopback: loopbackWithoutKey,
       bodyLimitBytes: bodyLimitMiB * 1024 ** 2,
       settleLimitMs,
@@ -42,8 +45,15 @@ export async function openPlacements(parts: {
       nextCallId,
       count,
     })
-    return { address: [api.url, socket].filter((one) => one !== undefined).join(' and '), close: api.close }
+    return {
+      address: [api.url, socket].filter((one) => one !== undefined).join(' and '),
+      async close(drainMs) {
+        await api.close(drainMs)
+        stored.close()
+      },
+    }
   } catch (error) {
+    stored.close()
     throw listenProblem(
       error,
       `gateways.placements.${listen ? 'listen' : 'socket'}`,
