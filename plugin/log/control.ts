@@ -3,8 +3,11 @@ import { type ApiKeys, createApiKeys } from './control/api-keys.ts'
 import { type Audit, createAudit, createSettings, type Settings } from './control/audit.ts'
 import { openDoor } from './control/door.ts'
 import { createIntents, type DrainedInstance, type Intents, listDrained } from './control/intents.ts'
-import { createModels, createTrainingRuns, type Models, type TrainingRuns } from './control/models.ts'
+import { createModels, type Models } from './control/models.ts'
+import { createNotices, type Notices } from './control/notices.ts'
 import { createSessions, createSignInLinks, createUsers, type Sessions, type SignInLinks, type Users } from './control/people.ts'
+import { createTrainingRuns, type TrainingRuns } from './control/training.ts'
+import { createTrials, type Trials } from './control/trials.ts'
 
 /** `control.sqlite`: what people and processes decide. Every method is one tiny transaction of its own. */
 export interface Control {
@@ -17,6 +20,8 @@ export interface Control {
   readonly settings: Settings
   readonly models: Models
   readonly trainingRuns: TrainingRuns
+  readonly trials: Trials
+  readonly notices: Notices
   /** Instances drained by intent; written when the intent is marked done. */
   drained(): DrainedInstance[]
   /** All of `act` or nothing of it, e.g. a deed and its audit row. Keep it tiny: admin, trainer and router share one write lock. */
@@ -42,6 +47,8 @@ export function openControl(parts: { readonly path: string; readonly clock: Cloc
     settings: createSettings(door, clock),
     models: createModels(door, clock),
     trainingRuns: createTrainingRuns(door, clock),
+    trials: createTrials(door, clock),
+    notices: createNotices(door, clock),
     drained: () => listDrained(door),
     together: (act) => door.together(act),
     close: () => door.close(),

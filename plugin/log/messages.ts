@@ -1,5 +1,5 @@
 import type { Batch } from './queue.ts'
-import type { Intent, LogStats } from './rows.ts'
+import type { Intent, LogStats, TrialEnding } from './rows.ts'
 
 /** How long and how much is kept. */
 export interface Retention {
@@ -28,6 +28,7 @@ export type ToThread =
       readonly stats: LogStats
     }
   | { readonly kind: 'answer'; readonly intentId: number; readonly state: 'done' | 'refused'; readonly text: string }
+  | { readonly kind: 'end trial'; readonly ending: TrialEnding }
   | { readonly kind: 'close' }
 
 /** An instance drained by intent. */

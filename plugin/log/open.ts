@@ -5,7 +5,7 @@ import { createIntentInbox } from './inbox.ts'
 import type { Drained, FromThread, Retention, ThreadData, ToThread } from './messages.ts'
 import { MigrationRefused } from './migrate.ts'
 import { type Batch, RowQueue } from './queue.ts'
-import type { Intent, Log, LogRow, LogStats } from './rows.ts'
+import type { Intent, Log, LogRow, LogStats, TrialEnding } from './rows.ts'
 
 export interface LogParts {
   /** Holds `log.sqlite` and `control.sqlite`; both are made or migrated here. Must exist. */
@@ -53,6 +53,7 @@ export async function openLog(parts: LogParts): Promise<Log> {
     append: (row) => line.append(row),
     stats: () => line.stats(),
     onIntent: (obey) => line.onIntent(obey),
+    endTrial: (ending) => line.endTrial(ending),
     drained,
     flush: () => line.flush(),
     close: () => line.close(),
@@ -88,6 +89,7 @@ class LogLine {
   readonly #flushes = new Set<Flush>()
   readonly #intents = createIntentInbox((answer) => this.#thread?.postMessage(answer satisfies ToThread))
   #state: 'opening' | 'open' | 'closing' = 'opening'
+  readonly #endings: TrialEnding[] = []
   #thread: Worker | undefined
   #timer: NodeJS.Timeout | undefined
   #inFlight: InFlight | undefined
@@ -124,6 +126,11 @@ class LogLine {
 
   onIntent(obey: (intent: Intent) => Promise<string>): void {
     this.#intents.onIntent(obey)
+  }
+
+  endTrial(ending: TrialEnding): void {
+    if (this.#thread === undefined) this.#endings.push(ending)
+    else this.#thread.postMessage({ kind: 'end trial', ending } satisfies ToThread)
   }
 
   stats(): LogStats {
@@ -179,6 +186,7 @@ class LogLine {
       this.#thread = from
       if (this.#state === 'opening') this.#state = 'open'
       this.#opened.resolve(message.drained)
+      for (const ending of this.#endings.splice(0)) this.endTrial(ending)
       if (this.#inFlight !== undefined) this.#send(this.#inFlight)
       else this.#post()
     }

@@ -46,6 +46,21 @@ export interface AttemptRow {
   readonly error?: string
 }
 
+/** The trial under way at the decision. `block`, `arm` and `washout` are a canary's. */
+export interface TrialMark {
+  readonly trialId: number
+  readonly block?: number
+  readonly arm?: 'control' | 'challenger'
+  /** The call came so early in its block that calls of the block before still ran. */
+  readonly washout?: boolean
+}
+
+/** What the challengers in shadow would have done; absent where they were not asked or failed. */
+export interface ShadowSaid {
+  readonly instance?: InstanceKey
+  readonly outputTokens?: number
+}
+
 /** Blocks of a prompt's beginning that are logged: 64 KiB of text, 1 KiB of log. Chosen: longer than nine of ten prompts of the traces in use. */
 export const LOGGED_PREFIX_BLOCKS_MAX = 256
 
@@ -64,6 +79,8 @@ export interface CallRow {
   readonly instance?: InstanceKey
   readonly decision: DecisionRow
   readonly candidates?: CandidatesRow
+  readonly trial?: TrialMark
+  readonly shadow?: ShadowSaid
   /** In order; the last one gave the outcome. */
   readonly attempts: readonly AttemptRow[]
   readonly outcome: Outcome
@@ -79,6 +96,17 @@ export interface ScrapeRow {
   readonly inFlight: number
   readonly foreignInFlight: number
   readonly state: string
+}
+
+/** A canary's block of time begins. */
+export interface BlockRow {
+  readonly kind: 'block'
+  readonly trialId: number
+  readonly block: number
+  readonly arm: 'control' | 'challenger'
+  readonly fromUnixMs: number
+  readonly toUnixMs: number
+  readonly washoutUntilUnixMs: number
 }
 
 export interface FleetNowRow {
@@ -130,7 +158,17 @@ export interface CounterRow {
   readonly atUnixMs: number
 }
 
-export type LogRow = CallRow | ScrapeRow | NowRow | CounterRow
+/** Rows that stand in the log as they came, one each. */
+export type KeptRow = CallRow | ScrapeRow | BlockRow
+
+export type LogRow = KeptRow | NowRow | CounterRow
+
+/** The router ends a trial: all blocks are done, or the guard withdraws the challengers. */
+export interface TrialEnding {
+  readonly trialId: number
+  readonly state: 'ended' | 'withdrawn'
+  readonly why: string
+}
 
 /** What somebody asked the router to do. */
 export interface Intent {
@@ -158,6 +196,8 @@ export interface Log {
   stats(): LogStats
   /** Called with each open intent, once; resolve with the answer to mark it done, reject to mark it refused with the error's message. */
   onIntent(obey: (intent: Intent) => Promise<string>): void
+  /** Ends a trial in `control.sqlite`, with audit row and notice; tried again while the file is busy. */
+  endTrial(ending: TrialEnding): void
   /** Instances drained by intent, as stored, read at start. */
   readonly drained: readonly { readonly pool: string; readonly instance: string }[]
   /** Resolves when all appended so far is on disk. */

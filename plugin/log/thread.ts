@@ -4,6 +4,7 @@ import type { FromThread, ThreadData, ToThread } from './messages.ts'
 import { databasePath, MigrationRefused, migrate, readMigrations } from './migrate.ts'
 import { type IntentDesk, openIntentDesk } from './obey.ts'
 import { createKeeper, type Keeper } from './retention.ts'
+import type { TrialEnding } from './rows.ts'
 import { openWriter, type SentBatch, type Writer } from './writer.ts'
 
 /** The thread's end of the line to the router. */
@@ -60,6 +61,7 @@ export function serveLog(parts: { readonly port: ThreadPort; readonly data: Thre
   port.on('message', (message) => {
     if (message.kind === 'batch') log.take(message)
     else if (message.kind === 'answer') control.answer(message)
+    else if (message.kind === 'end trial') control.endTrial(message.ending)
     else {
       clearInterval(looking)
       clearTimeout(keeping)
@@ -160,6 +162,9 @@ function createControlSide({ port, data, clock, trouble }: SideParts) {
     },
     answer(message: Extract<ToThread, { kind: 'answer' }>): void {
       attempt('answering an intent', () => open().answer(message.intentId, message))
+    },
+    endTrial(ending: TrialEnding): void {
+      attempt('ending a trial', () => open().endTrial(ending))
     },
     close: () => desk?.close(),
   }
