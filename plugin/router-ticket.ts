@@ -73,8 +73,10 @@ export class LiveTicket implements Ticket, Seated {
 
   firstToken(nowMs: number): void {
     if (!this.#dispatch || !Number.isNaN(this.#firstTokenMs)) return
-    this.#firstTokenMs = nowMs
-    this.#parts.fleet.firstToken(this.#instance, this.#dispatch, nowMs)
+    // What was told late may name a moment before this attempt.
+    const firstMs = Math.max(nowMs, this.#startedMs)
+    this.#firstTokenMs = firstMs
+    this.#parts.fleet.firstToken(this.#instance, this.#dispatch, firstMs)
     this.#parts.moved(this.pool.name)
   }
 
