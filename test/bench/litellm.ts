@@ -4,16 +4,19 @@ import { endProxies } from '../e2e/litellm/proxy.ts'
 import type { BenchResult } from './harness.ts'
 import { measureCost } from './litellm/cost.ts'
 import { measureGain } from './litellm/gain.ts'
+import { measureOutage } from './litellm/outage.ts'
 import type { Running } from './litellm/site.ts'
 
-/** LiteLLM's proxy with and without Phasewise, in turns within one run: what asking costs, and what it gains. */
+/** LiteLLM's proxy with and without Phasewise, in turns within one run: what asking costs, what an outage of it costs, and what it gains. */
 export async function run(args: readonly string[]): Promise<BenchResult> {
   const { values } = parseArgs({
     args: [...args],
     options: {
-      only: { type: 'string', default: 'cost,gain' },
+      only: { type: 'string', default: 'cost,outage,gain' },
       rounds: { type: 'string', default: '8' },
       seconds: { type: 'string', default: '6' },
+      'outage-rounds': { type: 'string', default: '3' },
+      'outage-seconds': { type: 'string', default: '8' },
       'gain-rounds': { type: 'string', default: '1' },
       'gain-seconds': { type: 'string', default: '60' },
       loads: { type: 'string', default: '0.7,0.9' },
@@ -29,6 +32,12 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
   const policies = values.policies.split(',')
   const parts = {
     cost: () => measureCost({ rounds: Number(values.rounds), seconds: Number(values.seconds), policy: policies[0] ?? '' }, agent, running),
+    outage: () =>
+      measureOutage(
+        { rounds: Number(values['outage-rounds']), seconds: Number(values['outage-seconds']), policy: policies[0] ?? '' },
+        agent,
+        running,
+      ),
     gain: () =>
       measureGain(
         {

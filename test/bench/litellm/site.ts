@@ -41,7 +41,7 @@ export async function startPhasewise(instances: readonly Instance[], policy: str
     gateways: { openai: { listen: any }, placements: { listen: any, loopbackWithoutKey: true }, envoy: { listen: 'off' } },
     admin: { listen: any },
     telemetry: { metrics: any },
-    pools: [{ name: MODEL, engine: 'virtual', policy, exploration: 0, instances: instances.map((one, i) => ({ name: `i${i}`, ...one })) }],
+    pools: [{ name: MODEL, engine: 'virtual', policy, instances: instances.map((one, i) => ({ name: `i${i}`, ...one })) }],
   }
   writeFileSync(join(folder, 'phasewise.yaml'), stringify(config))
   const phasewise = startNode(MAIN, ['start'], { cwd: folder })
