@@ -14,6 +14,7 @@ import { createToken, sameSecret } from './access/tokens.ts'
 import { type Answer, mayUse, type Route, type Theme, type Visit } from './answer.ts'
 import { readAssets } from './assets.ts'
 import type { FrameFacts } from './frame.ts'
+import { createRouterLine, type RouterLine } from './router-line.ts'
 import { createRoutes } from './routes.ts'
 import { createSender, setCookies } from './send.ts'
 
@@ -23,6 +24,8 @@ export interface AdminParts {
   readonly control: Control
   readonly clock: Clock
   readonly facts: FrameFacts
+  /** The router's own API; without it what needs it says so. */
+  readonly line?: RouterLine
   /** Reverse proxies in front whose word on a visitor's address is believed. */
   readonly trustedProxies: number
   /** Address that people reach the admin at, without a slash at its end. */
@@ -68,6 +71,7 @@ export function createAdmin(parts: AdminParts): { readonly app: Express; readonl
     sessions,
     throttle: createThrottle(clock),
     rollups: createRollups(),
+    line: parts.line ?? createRouterLine(undefined),
     shownOnce: createShownOnce(clock),
     oidc: parts.oidc,
     publicUrl: parts.publicUrl,

@@ -12,8 +12,10 @@ import { decisionsPage } from './pages/decisions.ts'
 import { askForDrain, confirmDrain, fleetPage } from './pages/fleet.ts'
 import { overviewPage } from './pages/overview.ts'
 import { signIn, signInPage, signOut } from './pages/sign-in.ts'
+import { confirmSwitch, turnSwitch } from './pages/switch.ts'
 import { setTheme } from './pages/theme.ts'
 import { welcome, welcomePage } from './pages/welcome.ts'
+import type { RouterLine } from './router-line.ts'
 import { accessRoutes } from './routes-access.ts'
 
 /** What pages are made of. */
@@ -24,6 +26,8 @@ export interface PageParts {
   readonly sessions: SessionStore
   readonly throttle: Throttle
   readonly rollups: Rollups
+  /** The router's own API. */
+  readonly line: RouterLine
   readonly shownOnce: ShownOnce
   readonly oidc: OidcDoor | undefined
   readonly publicUrl: () => string
@@ -41,6 +45,8 @@ export function createRoutes(parts: PageParts): Route[] {
     { method: 'post', path: '/sign-out', need: 'anyone', handle: (visit) => signOut(parts, visit) },
     { method: 'post', path: '/theme', need: 'anyone', handle: setTheme },
     { method: 'get', path: '/', need: 'viewer', handle: (visit) => overviewPage(parts, visit) },
+    { method: 'get', path: '/switch', need: 'operator', handle: (visit) => confirmSwitch(parts, visit) },
+    { method: 'post', path: '/switch', need: 'operator', handle: (visit) => turnSwitch(parts, visit) },
     { method: 'get', path: '/decisions', need: 'viewer', handle: (visit) => decisionsPage(parts, visit) },
     { method: 'get', path: '/decisions/:callId', need: 'viewer', handle: (visit) => decisionPage(parts, visit) },
     { method: 'get', path: '/fleet', need: 'viewer', handle: (visit) => fleetPage(parts, visit) },

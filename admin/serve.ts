@@ -7,6 +7,7 @@ import { openReader } from '../plugin/log/read/reader.ts'
 import { createOidcDoor } from './access/oidc.ts'
 import { createAdmin } from './app.ts'
 import type { FrameFacts } from './frame.ts'
+import type { RouterLine } from './router-line.ts'
 
 /** What the admin process is made of. Both databases must exist: the migrations make them. */
 export interface AdminProcessParts {
@@ -16,6 +17,7 @@ export interface AdminProcessParts {
   readonly controlPath: string
   readonly clock: Clock
   readonly facts: Omit<FrameFacts, 'logPath'>
+  readonly line?: RouterLine
   /** Where lines for the operator go. */
   readonly write: (line: string) => void
 }
@@ -33,7 +35,7 @@ const REQUEST_TIMEOUT_MS = 30_000
 
 /** Opens the databases and listens. Rejects in words that name the key to change when the address cannot be had. */
 export async function runAdmin(parts: AdminProcessParts): Promise<RunningAdmin> {
-  const { listen, clock, write } = parts
+  const { listen, clock, write, line } = parts
   const facts = { ...parts.facts, logPath: parts.logPath }
   const reader = openReader(parts.logPath)
   const control = openControl({ path: parts.controlPath, clock })
@@ -48,6 +50,7 @@ export async function runAdmin(parts: AdminProcessParts): Promise<RunningAdmin> 
       clock,
       facts,
       onError,
+      ...(line && { line }),
       publicUrl,
       trustedProxies,
       oidc: oidc && createOidcDoor({ config: oidc, publicUrl, clock }),

@@ -1,4 +1,5 @@
 import { issueSignInLink } from '../admin/access/link.ts'
+import { createRouterLine } from '../admin/router-line.ts'
 import { runAdmin } from '../admin/serve.ts'
 import { systemClock } from './clock.ts'
 import { openControl } from './log/control.ts'
@@ -12,7 +13,7 @@ export function runAdminRole(): void {
   runChild(startAdmin)
 }
 
-async function startAdmin({ input }: StartMessage): Promise<Running> {
+async function startAdmin({ input, line }: StartMessage): Promise<Running> {
   const config = configOf(input)
   const { listen } = config.admin
   if (!listen) return { facts: {}, drain: async () => undefined }
@@ -26,6 +27,7 @@ async function startAdmin({ input }: StartMessage): Promise<Running> {
       controlPath,
       clock: systemClock,
       facts: { version: VERSION, retentionDays: config.log.retentionDays },
+      line: createRouterLine(line.port === 0 ? undefined : { url: `http://127.0.0.1:${line.port}`, key: line.key }),
       write: (line) => console.error(`phasewise: ${line}`),
     })
     const signIn = freshLink(controlPath)

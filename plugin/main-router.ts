@@ -10,7 +10,7 @@ import { listenProblem, type Running, runChild, type StartMessage } from './main
 import { configOf } from './main-config.ts'
 import { openEnvoy } from './main-envoy.ts'
 import { type LiveFleet, startFleet } from './main-fleet.ts'
-import { openPlacements } from './main-placements.ts'
+import { openLine, openPlacements } from './main-placements.ts'
 import { routerPool } from './main-pools.ts'
 import { VERSION } from './main-version.ts'
 import type { Outcome } from './outcome/outcome.ts'
@@ -46,7 +46,7 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
     clock,
     retention: { days: config.log.retentionDays, bytes: config.log.maxGiB * 1024 ** 3 },
     warn,
-    intentKinds: ['drain', 'undrain'],
+    intentKinds: ['drain', 'undrain', 'switch off', 'switch on'],
   })
   const losses = createLosses(log, telemetry)
   for (const [role, crashes] of Object.entries(message.crashes)) losses.count(`crashed: ${role}`, crashes)
@@ -54,23 +54,27 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   await live.found
   for (const { pool, instance } of log.drained) live.fleet.drain(pool, instance)
   const router = openRouter({ config, live, log, telemetry, rng, count: losses.count, tell })
-  log.onIntent(async (intent) => obeyIntent(live.fleet, intent))
+  if (log.isOff) router.switchOff(true)
+  log.onIntent(async (intent) => obeyIntent({ fleet: live.fleet, router }, intent))
   const facts = { pid: process.pid, version: VERSION, pools: config.pools.map(({ name, policy, models }) => ({ name, policy, models })) }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
   const nextCallId = createIdSource(() => clock.nowUnixMs())
   const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId })
   const picker = await openEnvoy({ config, live, router, telemetry, count: losses.count, warn, nextCallId })
-  const placements = await openPlacements({ config, live, router, count: losses.count, nextCallId })
+  const api = { config, live, router, count: losses.count, nextCallId }
+  const placements = await openPlacements(api)
+  const line = await openLine(api, message.line)
   return {
     facts: {
       ...(proxy ? { proxy: proxy.url } : {}),
       ...(picker ? { picker: picker.address } : {}),
       ...(placements ? { placements: placements.address } : {}),
+      line: line.url,
       ...(telemetry.metricsUrl ? { metrics: telemetry.metricsUrl } : {}),
     },
     async drain() {
       router.shed()
-      await Promise.all([proxy?.close(DRAIN_MS), picker?.close(DRAIN_MS), placements?.close(DRAIN_MS)])
+      await Promise.all([proxy?.close(DRAIN_MS), picker?.close(DRAIN_MS), placements?.close(DRAIN_MS), line.close(0)])
       stopBeat()
       losses.stop()
       await live.close(0)

@@ -37,6 +37,8 @@ export interface RouterPool {
 export interface ServedPool {
   readonly pool: RouterPool
   readonly policies: PoolPolicies
+  /** What decides while Phasewise is switched off: the fallback policy alone, and nothing explored. */
+  readonly plain: PoolPolicies
   /** Absent where nothing is ever held. */
   readonly hold?: PoolHold
 }
@@ -77,13 +79,11 @@ function servePool(pool: RouterPool, { nowMs, ...holding }: Holding): ServedPool
   const { profileOf } = pool
   const policy = policyOf(pool, nowMs)
   const setting = policy.hold ? demandedHold(policy.hold, pool.hold) : pool.enginePriority ? undefined : ownHold(pool)
+  const fallbackPolicy = createPolicy(pool.fallbackPolicy, { profileOf })
   return {
     pool,
-    policies: {
-      policy,
-      fallbackPolicy: createPolicy(pool.fallbackPolicy, { profileOf }),
-      explorationRatio: pool.explorationRatio,
-    },
+    policies: { policy, fallbackPolicy, explorationRatio: pool.explorationRatio },
+    plain: { policy: fallbackPolicy, fallbackPolicy, explorationRatio: 0 },
     ...(setting ? { hold: new PoolHold({ ...holding, pool: pool.name, setting }) } : {}),
   }
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { Worker } from 'node:worker_threads'
 import type { Clock } from '../clock.ts'
 import { createIntentInbox } from './inbox.ts'
-import type { Drained, FromThread, Retention, ThreadData, ToThread } from './messages.ts'
+import type { FromThread, Retention, Standing, ThreadData, ToThread } from './messages.ts'
 import { MigrationRefused } from './migrate.ts'
 import { type Batch, RowQueue } from './queue.ts'
 import type { Intent, Log, LogRow, LogStats, TrialEnding } from './rows.ts'
@@ -48,13 +48,13 @@ export const RESTARTS_COUNTER = 'log.threadRestarts'
  */
 export async function openLog(parts: LogParts): Promise<Log> {
   const line = new LogLine(parts)
-  const drained = await line.ready
+  const standing = await line.ready
   return {
     append: (row) => line.append(row),
     stats: () => line.stats(),
     onIntent: (obey) => line.onIntent(obey),
     endTrial: (ending) => line.endTrial(ending),
-    drained,
+    ...standing,
     flush: () => line.flush(),
     close: () => line.close(),
   }
@@ -84,7 +84,7 @@ class LogLine {
   readonly #queue: RowQueue
   /** With the sequence number, names a batch for good. */
   readonly #source = randomUUID()
-  readonly #opened = Promise.withResolvers<readonly Drained[]>()
+  readonly #opened = Promise.withResolvers<Standing>()
   readonly #ended = Promise.withResolvers<void>()
   readonly #flushes = new Set<Flush>()
   readonly #intents = createIntentInbox((answer) => this.#thread?.postMessage(answer satisfies ToThread))
@@ -111,7 +111,7 @@ class LogLine {
     this.#start()
   }
 
-  get ready(): Promise<readonly Drained[]> {
+  get ready(): Promise<Standing> {
     return this.#opened.promise
   }
 
@@ -185,7 +185,7 @@ class LogLine {
     } else if (message.kind === 'ready') {
       this.#thread = from
       if (this.#state === 'opening') this.#state = 'open'
-      this.#opened.resolve(message.drained)
+      this.#opened.resolve({ drained: message.drained, isOff: message.isOff })
       for (const ending of this.#endings.splice(0)) this.endTrial(ending)
       if (this.#inFlight !== undefined) this.#send(this.#inFlight)
       else this.#post()

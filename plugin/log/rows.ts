@@ -143,6 +143,8 @@ export interface NowRow {
       readonly name: string
       readonly policy: string
       readonly models: readonly string[]
+      /** Phasewise is switched off: the fallback policy places. */
+      readonly off?: true
       /** Absent where nothing is ever held; `offReason` while it is not. */
       readonly hold?: { readonly order: string; readonly held: number; readonly offReason?: string }
     }[]
@@ -200,6 +202,8 @@ export interface Log {
   endTrial(ending: TrialEnding): void
   /** Instances drained by intent, as stored, read at start. */
   readonly drained: readonly { readonly pool: string; readonly instance: string }[]
+  /** Phasewise was switched off by intent and not on again, as stored, read at start. */
+  readonly isOff: boolean
   /** Resolves when all appended so far is on disk. */
   flush(): Promise<void>
   close(): Promise<void>

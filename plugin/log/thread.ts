@@ -1,6 +1,6 @@
 import Database from 'better-sqlite3'
 import type { Clock } from '../clock.ts'
-import type { FromThread, ThreadData, ToThread } from './messages.ts'
+import type { FromThread, Standing, ThreadData, ToThread } from './messages.ts'
 import { databasePath, MigrationRefused, migrate, readMigrations } from './migrate.ts'
 import { type IntentDesk, openIntentDesk } from './obey.ts'
 import { createKeeper, type Keeper } from './retention.ts'
@@ -29,6 +29,8 @@ const RETENTION_REST_MS = 20
 /** How long the thread waits for another process that migrates before it says so and tries again. */
 const MIGRATION_WAIT_MS = 2_000
 
+const NOTHING_STANDS: Standing = { drained: [], isOff: false }
+
 /** Serves one router until it says close: writes batches, hands out intents, keeps the log within its bounds. Whatever fails is told and tried again. */
 export function serveLog(parts: { readonly port: ThreadPort; readonly data: ThreadData; readonly clock: Clock }): void {
   const { port, data, clock } = parts
@@ -47,7 +49,7 @@ export function serveLog(parts: { readonly port: ThreadPort; readonly data: Thre
   const control = createControlSide({ port, data, clock, trouble })
   try {
     attempt('opening the log', log.open)
-    port.postMessage({ kind: 'ready', drained: attempt('reading what is drained', control.drained) ?? [] })
+    port.postMessage({ kind: 'ready', ...(attempt('reading what was asked before', control.standing) ?? NOTHING_STANDS) })
   } catch (error) {
     port.postMessage({ kind: 'unfit', error: inWords(error) })
     port.close()
@@ -153,7 +155,7 @@ function createControlSide({ port, data, clock, trouble }: SideParts) {
     }
   }
   return {
-    drained: () => open().drained,
+    standing: () => open().standing,
     look(): void {
       attempt('looking for intents', () => {
         open().settle()

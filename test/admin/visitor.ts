@@ -132,7 +132,8 @@ export interface Visitor {
   readonly cookies: Map<string, string>
 }
 
-function createVisitor(base: string): Visitor {
+/** Somebody who has just opened a browser. */
+export function createVisitor(base: string): Visitor {
   const cookies = new Map<string, string>()
   let formToken = ''
   const ask = async (path: string, init: RequestInit): Promise<Page> => {
