@@ -1,4 +1,5 @@
 import type { Clock } from '../plugin/clock.ts'
+import type { ConfigParts } from '../plugin/config.ts'
 import type { Control } from '../plugin/log/control.ts'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import type { Rollups } from '../plugin/log/read/rollups.ts'
@@ -17,6 +18,7 @@ import { setTheme } from './pages/theme.ts'
 import { welcome, welcomePage } from './pages/welcome.ts'
 import type { RouterLine } from './router-line.ts'
 import { accessRoutes } from './routes-access.ts'
+import { runRoutes } from './routes-run.ts'
 
 /** What pages are made of. */
 export interface PageParts {
@@ -31,6 +33,7 @@ export interface PageParts {
   readonly shownOnce: ShownOnce
   readonly oidc: OidcDoor | undefined
   readonly publicUrl: () => string
+  readonly configuration: ConfigParts
   readonly onError: (error: unknown, url: string) => void
 }
 
@@ -54,6 +57,7 @@ export function createRoutes(parts: PageParts): Route[] {
     { method: 'post', path: '/fleet/drain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'drain') },
     { method: 'post', path: '/fleet/undrain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'undrain') },
     ...accessRoutes(parts),
+    ...runRoutes(parts),
   ]
 }
 

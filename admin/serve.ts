@@ -1,5 +1,6 @@
 import { createServer, type Server } from 'node:http'
 import type { Clock } from '../plugin/clock.ts'
+import type { ConfigParts } from '../plugin/config.ts'
 import type { AdminConfig } from '../plugin/config-admin.ts'
 import type { Listen } from '../plugin/config-schema.ts'
 import { openControl } from '../plugin/log/control.ts'
@@ -13,6 +14,8 @@ import type { RouterLine } from './router-line.ts'
 export interface AdminProcessParts {
   readonly listen: Listen
   readonly config: Omit<AdminConfig, 'listen'>
+  /** What the configuration is read from, for Settings. */
+  readonly configuration: ConfigParts
   readonly logPath: string
   readonly controlPath: string
   readonly clock: Clock
@@ -52,6 +55,7 @@ export async function runAdmin(parts: AdminProcessParts): Promise<RunningAdmin> 
       onError,
       ...(line && { line }),
       publicUrl,
+      configuration: parts.configuration,
       trustedProxies,
       oidc: oidc && createOidcDoor({ config: oidc, publicUrl, clock }),
     }).app,

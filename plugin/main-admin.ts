@@ -5,7 +5,8 @@ import { systemClock } from './clock.ts'
 import { openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
-import { configOf } from './main-config.ts'
+import { configParts } from './main-config.ts'
+import { settle } from './main-settings.ts'
 import { VERSION } from './main-version.ts'
 
 /** The admin process: its own port, its own event loop; ending it changes nothing for callers. */
@@ -14,7 +15,7 @@ export function runAdminRole(): void {
 }
 
 async function startAdmin({ input, line }: StartMessage): Promise<Running> {
-  const config = configOf(input)
+  const { config } = settle(input)
   const { listen } = config.admin
   if (!listen) return { facts: {}, drain: async () => undefined }
   const logPath = databasePath(config.dataDir, 'log')
@@ -23,6 +24,7 @@ async function startAdmin({ input, line }: StartMessage): Promise<Running> {
     const admin = await runAdmin({
       listen,
       config: config.admin,
+      configuration: configParts(input),
       logPath,
       controlPath,
       clock: systemClock,

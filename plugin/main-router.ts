@@ -1,17 +1,17 @@
 import { createIdSource } from './call/id.ts'
 import { TokenEstimator } from './call/tokens.ts'
 import { systemClock } from './clock.ts'
-import { type Config, environment } from './config.ts'
+import { type Config, environment, type PoolConfig } from './config.ts'
 import { createOpenAiProxy } from './gateways/openai/proxy.ts'
 import { BASE_POLICY_FOLDER, readPolicyModel } from './learning/policy-folder.ts'
 import { openLog } from './log/open.ts'
 import type { Log } from './log/rows.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
-import { configOf } from './main-config.ts'
 import { openEnvoy } from './main-envoy.ts'
 import { type LiveFleet, startFleet } from './main-fleet.ts'
 import { openLine, openPlacements } from './main-placements.ts'
 import { routerPool } from './main-pools.ts'
+import { createLiveSettings, retentionOf, settle } from './main-settings.ts'
 import { VERSION } from './main-version.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import { type LearnedModel, ModelRefused } from './placement/learned-model.ts'
@@ -36,17 +36,18 @@ const DRAIN_MS = 6_000
 const COUNTERS_MS = 1_000
 
 async function startRouter(message: StartMessage, tell: (line: string) => void): Promise<Running> {
-  const config = configOf(message.input)
+  const { config, refused } = settle(message.input)
   const clock = systemClock
   const rng = createRng(config.seed ?? clock.nowUnixMs() % 2 ** 32)
   const warn = (text: string): void => console.error(`phasewise: ${text}`)
+  if (refused !== undefined) warn(refused)
   const telemetry = await openTelemetry(config)
   const log = await openLog({
     dataDir: config.dataDir,
     clock,
-    retention: { days: config.log.retentionDays, bytes: config.log.maxGiB * 1024 ** 3 },
+    retention: retentionOf(config),
     warn,
-    intentKinds: ['drain', 'undrain', 'switch off', 'switch on'],
+    intentKinds: ['drain', 'undrain', 'switch off', 'switch on', 'settings'],
   })
   const losses = createLosses(log, telemetry)
   for (const [role, crashes] of Object.entries(message.crashes)) losses.count(`crashed: ${role}`, crashes)
@@ -55,8 +56,15 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   for (const { pool, instance } of log.drained) live.fleet.drain(pool, instance)
   const router = openRouter({ config, live, log, telemetry, rng, count: losses.count, tell })
   if (log.isOff) router.switchOff(true)
-  log.onIntent(async (intent) => obeyIntent({ fleet: live.fleet, router }, intent))
-  const facts = { pid: process.pid, version: VERSION, pools: config.pools.map(({ name, policy, models }) => ({ name, policy, models })) }
+  const settings = createLiveSettings({
+    input: message.input,
+    started: config,
+    router,
+    log,
+    model: () => readServingPolicy(tell, losses.count),
+  })
+  log.onIntent(async (intent) => (intent.kind === 'settings' ? settings.obey() : obeyIntent({ fleet: live.fleet, router }, intent)))
+  const facts = { pid: process.pid, version: VERSION, pools: () => settings.pools().map(describePool) }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
   const nextCallId = createIdSource(() => clock.nowUnixMs())
   const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId })
@@ -82,6 +90,17 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
       await telemetry.close()
     },
   }
+}
+
+/** A pool as pages show it: in the policy's place its words where the mode is not on. */
+function describePool({ name, policy, fallbackPolicy, mode, canary, models }: PoolConfig) {
+  const words = {
+    on: policy,
+    off: `${fallbackPolicy} (mode off)`,
+    shadow: `${fallbackPolicy} (${policy} in shadow)`,
+    canary: `${policy} for ${Math.round(canary * 100)} % of calls, else ${fallbackPolicy}`,
+  }
+  return { name, policy: words[mode], models }
 }
 
 async function openTelemetry(config: Config): Promise<Telemetry> {

@@ -14,7 +14,8 @@ export interface BeatParts {
   readonly facts: {
     readonly pid: number
     readonly version: string
-    readonly pools: readonly { readonly name: string; readonly policy: string; readonly models: readonly string[] }[]
+    /** As they are now: settings may change while the router runs. */
+    readonly pools: () => readonly { readonly name: string; readonly policy: string; readonly models: readonly string[] }[]
   }
 }
 
@@ -48,7 +49,7 @@ function append({ fleet, router, log, clock, facts }: BeatParts, startedUnixMs: 
   const rows = fleet.rows(clock.nowMs())
   const seenUnixMs = clock.nowUnixMs()
   const holds = new Map(router.holds().map((hold) => [hold.pool, hold]))
-  const pools = facts.pools.map((pool) => {
+  const pools = facts.pools().map((pool) => {
     const hold = holds.get(pool.name)
     const shown = router.isOff() ? { ...pool, off: true as const } : pool
     if (!hold) return shown

@@ -4,13 +4,14 @@ import type { Fleet, LiveInstance } from './fleet/fleet.ts'
 import { enginePriority } from './hold/engine-priority.ts'
 import type { Log } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
+import type { Policy } from './placement/policy.ts'
 import type { LengthPredictor } from './prediction/running-length.ts'
 import type { Rng } from './rng.ts'
 import { PlacementError, type PlaceOptions, type Router, type Ticket } from './router.ts'
 import { createDecide } from './router-decide.ts'
 import type { HoldState, PoolHold, Waiting } from './router-hold.ts'
 import { learn, tellPolicy } from './router-lessons.ts'
-import { type RouterPool, type Served, servePools } from './router-pools.ts'
+import { configurePool, type RouterPool, type Served, servePools } from './router-pools.ts'
 import { noInstance, unknownModel } from './router-refusals.ts'
 import { Roster } from './router-roster.ts'
 import { describeDecision, type Known, settledRow, unplacedRow } from './router-rows.ts'
@@ -58,6 +59,8 @@ export interface LiveRouter extends Router {
   /** The kill switch: while off every pool is placed by its fallback policy, nothing is explored and nothing held. */
   switchOff(isOff: boolean): void
   readonly isOff: () => boolean
+  /** Changed settings of a pool count from the next call on (see `configurePool`). Throws on an unknown policy name; a pool it does not have is left alone. */
+  configure(pool: RouterPool): void
 }
 
 /** Fallbacks kept beyond the retries allowed, since some will have been ejected by the time they are needed. */
@@ -86,7 +89,7 @@ export function createRouter(parts: RouterParts): LiveRouter {
   const holds = new Map(pools.flatMap(({ pool, hold }) => (hold ? [[pool.name, hold] as const] : [])))
   const open = new Roster<LiveTicket>()
   let isOff = false
-  const start = createStart(parts, { open, names, isOff: () => isOff, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
+  const start = createStart(parts, { open, isOff: () => isOff, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
   return {
     async place(call, options) {
       const enteredMs = clock.nowMs()
@@ -119,23 +122,28 @@ export function createRouter(parts: RouterParts): LiveRouter {
       for (const hold of holds.values()) hold.suspend(wanted, clock.nowMs())
     },
     isOff: () => isOff,
+    configure(pool) {
+      const at = pools.find((one) => one.pool.name === pool.name)
+      if (at) configurePool(at, pool, { count: events.count, nowMs: () => clock.nowMs() })
+    },
   }
 }
 
 interface Starting {
   readonly open: Roster<LiveTicket>
-  readonly names: ReadonlyMap<string, Served>
   readonly isOff: () => boolean
   /** Something became free on an instance of this pool. */
   readonly moved: (pool: string) => void
 }
 
 /** Decides, books and gives the ticket, at once; throws PlacementError where no instance may take the call. */
-function createStart(parts: RouterParts, { open, names, isOff, moved }: Starting): (placing: Placing, released: Released) => LiveTicket {
+function createStart(parts: RouterParts, { open, isOff, moved }: Starting): (placing: Placing, released: Released) => LiveTicket {
   const { fleet, clock, events, textFeatures, retriesPerCall } = parts
   const decide = createDecide({ fleet, rng: parts.rng, fallbacksMax: retriesPerCall + SPARE_FALLBACKS, count: events.count })
+  // The policy that heard of the placement hears of its end, even where another one decides by then.
+  const told = new WeakMap<LiveTicket, Policy>()
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
-    tellPolicy(parts, names.get(ticket.call.model)?.at.policies.policy, ticket, outcome)
+    tellPolicy(parts, told.get(ticket), ticket, outcome)
     learn(parts, ticket, outcome)
     parts.log.append(settledRow(ticket, outcome, { textFeatures }))
     events.settled(ticket, outcome)
@@ -163,7 +171,7 @@ function createStart(parts: RouterParts, { open, names, isOff, moved }: Starting
     policies.policy.onPlaced?.(decision.instance, call, { nowMs, ...known })
     const endedMs = clock.nowMs()
     const decisionMs = placing.knownMs + endedMs - begunMs
-    return new LiveTicket(ticketParts, {
+    const ticket = new LiveTicket(ticketParts, {
       call,
       gateway: options.gateway,
       pool: served.facts,
@@ -174,6 +182,8 @@ function createStart(parts: RouterParts, { open, names, isOff, moved }: Starting
       unwatched: options.unwatched === true,
       ...(pool.enginePriority ? { enginePriority: enginePriority({ call, ...known }) } : {}),
     })
+    told.set(ticket, policies.policy)
+    return ticket
   }
 }
 

@@ -29,6 +29,7 @@ export type ToThread =
     }
   | { readonly kind: 'answer'; readonly intentId: number; readonly state: 'done' | 'refused'; readonly text: string }
   | { readonly kind: 'end trial'; readonly ending: TrialEnding }
+  | { readonly kind: 'retain'; readonly retention: Retention }
   | { readonly kind: 'close' }
 
 /** An instance drained by intent. */
