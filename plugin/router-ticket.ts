@@ -164,10 +164,13 @@ export class LiveTicket implements Ticket, Seated {
     this.#parts.open.delete(this)
     this.#parts.fleet.settle(this.#instance, dispatch, ending, nowMs)
     const timedOut = ending.kind === 'failed' && ending.failure === 'timed out'
+    const { arrivedMs } = this.input
+    // An end that is reported later, as through the placement API, was then all the same.
+    const endedMs = Math.max(this.#startedMs, Math.min(nowMs, arrivedMs + (outcome?.e2eMs ?? Number.POSITIVE_INFINITY)))
     this.attempts.push({
       instance: keyOf(this.#instance),
-      startedMs: this.#startedMs - this.input.arrivedMs,
-      endedMs: nowMs - this.input.arrivedMs,
+      startedMs: this.#startedMs - arrivedMs,
+      endedMs: endedMs - arrivedMs,
       outcome: outcome?.kind ?? (timedOut ? 'timed out' : 'instance error'),
       ...(error === undefined ? {} : { error }),
     })
