@@ -19,6 +19,7 @@ const PAGES = [
   { path: '/', name: 'Overview', group: '' },
   { path: '/decisions', name: 'Decisions', group: 'Look' },
   { path: '/fleet', name: 'Fleet', group: '' },
+  { path: '/access', name: 'Access', group: 'Run' },
 ] as const
 
 /** The router as the pages speak of it. */

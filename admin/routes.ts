@@ -2,7 +2,9 @@ import type { Clock } from '../plugin/clock.ts'
 import type { Control } from '../plugin/log/control.ts'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import type { Rollups } from '../plugin/log/read/rollups.ts'
+import type { OidcDoor } from './access/oidc.ts'
 import type { SessionStore } from './access/session.ts'
+import type { ShownOnce } from './access/shown-once.ts'
 import type { Throttle } from './access/throttle.ts'
 import type { Route } from './answer.ts'
 import { decisionPage } from './pages/decision.ts'
@@ -12,6 +14,7 @@ import { overviewPage } from './pages/overview.ts'
 import { signIn, signInPage, signOut } from './pages/sign-in.ts'
 import { setTheme } from './pages/theme.ts'
 import { welcome, welcomePage } from './pages/welcome.ts'
+import { accessRoutes } from './routes-access.ts'
 
 /** What pages are made of. */
 export interface PageParts {
@@ -21,6 +24,10 @@ export interface PageParts {
   readonly sessions: SessionStore
   readonly throttle: Throttle
   readonly rollups: Rollups
+  readonly shownOnce: ShownOnce
+  readonly oidc: OidcDoor | undefined
+  readonly publicUrl: () => string
+  readonly onError: (error: unknown, url: string) => void
 }
 
 /** Every address of the admin but its assets, with who may use it. */
@@ -40,6 +47,7 @@ export function createRoutes(parts: PageParts): Route[] {
     { method: 'get', path: '/fleet/drain', need: 'operator', handle: (visit) => confirmDrain(parts, visit) },
     { method: 'post', path: '/fleet/drain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'drain') },
     { method: 'post', path: '/fleet/undrain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'undrain') },
+    ...accessRoutes(parts),
   ]
 }
 

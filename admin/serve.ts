@@ -1,14 +1,17 @@
 import { createServer, type Server } from 'node:http'
 import type { Clock } from '../plugin/clock.ts'
-import type { Listen } from '../plugin/config.ts'
+import type { AdminConfig } from '../plugin/config-admin.ts'
+import type { Listen } from '../plugin/config-schema.ts'
 import { openControl } from '../plugin/log/control.ts'
 import { openReader } from '../plugin/log/read/reader.ts'
+import { createOidcDoor } from './access/oidc.ts'
 import { createAdmin } from './app.ts'
 import type { FrameFacts } from './frame.ts'
 
 /** What the admin process is made of. Both databases must exist: the migrations make them. */
 export interface AdminProcessParts {
   readonly listen: Listen
+  readonly config: Omit<AdminConfig, 'listen'>
   readonly logPath: string
   readonly controlPath: string
   readonly clock: Clock
@@ -36,7 +39,20 @@ export async function runAdmin(parts: AdminProcessParts): Promise<RunningAdmin> 
   const control = openControl({ path: parts.controlPath, clock })
   const onError = (error: unknown, url: string): void =>
     write(`admin: ${url} failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
-  const server = createServer(createAdmin({ reader, control, clock, facts, onError }).app)
+  const { oidc, trustedProxies } = parts.config
+  const publicUrl = (): string => parts.config.publicUrl ?? urlOf(server)
+  const server: Server = createServer(
+    createAdmin({
+      reader,
+      control,
+      clock,
+      facts,
+      onError,
+      publicUrl,
+      trustedProxies,
+      oidc: oidc && createOidcDoor({ config: oidc, publicUrl, clock }),
+    }).app,
+  )
   server.requestTimeout = REQUEST_TIMEOUT_MS
   const closeDatabases = (): void => {
     reader.close()

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { adminSchema } from './config-admin.ts'
 import { holdSchema } from './config-hold.ts'
 
 /** What phasewise.yaml may say: shapes, defaults, and the sentence that each mistake is answered with. */
@@ -164,7 +165,7 @@ export const fileSchema = z.strictObject({
         .prefault({}),
     })
     .prefault({}),
-  admin: z.strictObject({ listen: listen('127.0.0.1:8401') }).prefault({}),
+  admin: adminSchema(listen('127.0.0.1:8401'), secretSchema).prefault({}),
   telemetry: z.strictObject({ metrics: listen('127.0.0.1:8402') }).prefault({}),
   pools: z.array(pool, 'allowed is a list of pools').min(1, 'name at least one pool with its instances'),
   scrape: z.strictObject({ intervalMs: ms(250, 50), timeoutMs: ms(1_000, 50) }).prefault({}),

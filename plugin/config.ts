@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parse, YAMLParseError } from 'yaml'
 import type { z } from 'zod'
+import { type AdminConfig, resolveAdmin } from './config-admin.ts'
 import { type PlacementsConfig, resolvePlacements } from './config-placements.ts'
 import { fileSchema, instanceListSchema, isLoopback, type secretSchema } from './config-schema.ts'
 import { createSecretReader, missingSecrets, type SecretReader } from './config-secrets.ts'
@@ -66,10 +67,11 @@ export type PoolConfig = Omit<ParsedPool, 'instances' | 'models' | 'requestUsage
   readonly instances: readonly InstanceConfig[]
   readonly dns?: DnsConfig
 }
-export type Config = Omit<Parsed, 'pools' | 'gateways'> & {
+export type Config = Omit<Parsed, 'pools' | 'gateways' | 'admin'> & {
   /** Where it came from: the file's path, or 'embedded default'. */
   readonly source: string
   readonly pools: readonly PoolConfig[]
+  readonly admin: AdminConfig
   readonly gateways: Omit<Parsed['gateways'], 'openai' | 'placements'> & {
     readonly placements: PlacementsConfig
     readonly openai: Omit<Parsed['gateways']['openai'], 'callerKeys'> & {
@@ -185,6 +187,7 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
       envoy: resolveEnvoy(parsed.gateways.envoy, parts.input.path),
     },
     pools,
+    admin: resolveAdmin({ admin: parsed.admin, secrets, problems }),
     otlp: Object.keys(parts.env).some((key) => /^OTEL_EXPORTER_OTLP_(\w+_)?ENDPOINT$/.test(key)),
   }
 }

@@ -21,6 +21,7 @@ async function startAdmin({ input }: StartMessage): Promise<Running> {
   try {
     const admin = await runAdmin({
       listen,
+      config: config.admin,
       logPath,
       controlPath,
       clock: systemClock,

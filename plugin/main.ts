@@ -41,6 +41,15 @@ program
   })
 
 program
+  .command('password-link <name>')
+  .description('print a one-time link by which this user sets a new password')
+  .option('-c, --config <file>', 'configuration', 'phasewise.yaml')
+  .action(async (name: string, options: { config: string }) => {
+    const { runPasswordLink } = await import('./main-password-link.ts')
+    process.exitCode = runPasswordLink(name, options)
+  })
+
+program
   .command('attach <gateway>')
   .description('print the lines that make a gateway ask this Phasewise: litellm')
   .option('-c, --config <file>', 'configuration', 'phasewise.yaml')

@@ -1,5 +1,8 @@
-/** Names of the admin's cookies. `form` binds the forms of people who are not signed in to their browser. */
-export const COOKIES = { session: 'phasewise_session', form: 'phasewise_form', theme: 'phasewise_theme' } as const
+/**
+ * Names of the admin's cookies. `form` binds the forms of people who are not signed in to their browser, `oidc` a sign-in elsewhere to the browser
+ * that began it.
+ */
+export const COOKIES = { session: 'phasewise_session', form: 'phasewise_form', theme: 'phasewise_theme', oidc: 'phasewise_oidc' } as const
 
 /** A cookie to set; without a value it is deleted. Every one is HttpOnly (no script of ours reads any) and SameSite=Lax at least. */
 export interface CookieChange {

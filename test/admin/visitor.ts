@@ -3,6 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { OidcDoor } from '../../admin/access/oidc.ts'
 import { hashPassword } from '../../admin/access/password.ts'
 import type { Route } from '../../admin/answer.ts'
 import { createAdmin } from '../../admin/app.ts'
@@ -35,8 +36,13 @@ export interface Stage {
   close(): Promise<void>
 }
 
+/** What a stage may have beside its history. */
+export interface StageParts {
+  readonly oidc?: (publicUrl: () => string) => OidcDoor
+}
+
 /** Opens a stage; close it. */
-export async function openStage(parts: Partial<HistoryParts> = {}): Promise<Stage> {
+export async function openStage(parts: Partial<HistoryParts> & StageParts = {}): Promise<Stage> {
   const dataDir = mkdtempSync(join(tmpdir(), 'phasewise-admin-'))
   const clock = createManualClock(NOW_UNIX_MS)
   const callIds = writeHistory({ dataDir, nowUnixMs: NOW_UNIX_MS, hours: 2, calls: 600, seed: 7, ...parts })
@@ -44,16 +50,20 @@ export async function openStage(parts: Partial<HistoryParts> = {}): Promise<Stag
   const control = openControl({ path: join(dataDir, 'control.sqlite'), clock })
   const asked: Stage['asked'] = []
   const errors: unknown[] = []
+  let url = ''
   const { app, routes } = createAdmin({
     reader: listening(reader, asked),
     control,
     clock,
     facts: { version: '0.1.0', logPath: join(dataDir, 'log.sqlite'), retentionDays: 30 },
     onError: (error) => errors.push(error),
+    publicUrl: () => url,
+    trustedProxies: 0,
+    oidc: parts.oidc?.(() => url),
   })
   const server = createServer(app)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const hash = await hashPassword(PASSWORD)
   const poison = parts.poison ?? ''
   return {

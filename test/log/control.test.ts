@@ -41,7 +41,7 @@ test('a session ends when it expires, when its user is removed, and when it is r
   const { users, sessions } = control
   const { userId } = users.add(ada)
   const add = (tokenSha256: string): void =>
-    sessions.add({ tokenSha256, userId, formToken: 'form', expiresUnixMs: START_UNIX_MS + 1_000, address: '127.0.0.1' })
+    sessions.add({ tokenSha256, userId, formToken: 'form', expiresUnixMs: START_UNIX_MS + 1_000, address: '127.0.0.1', agent: '' })
   for (const token of ['a', 'b', 'c']) add(token)
   expect(sessions.find('a')).toMatchObject({ session: { formToken: 'form' }, user: { name: 'ada' } })
   sessions.remove('a')
