@@ -3,6 +3,7 @@ import { TokenEstimator } from './call/tokens.ts'
 import { systemClock } from './clock.ts'
 import { type Config, environment } from './config.ts'
 import { createOpenAiProxy } from './gateways/openai/proxy.ts'
+import { BASE_POLICY_FOLDER, readPolicyModel } from './learning/policy-folder.ts'
 import { openLog } from './log/open.ts'
 import type { Log } from './log/rows.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
@@ -14,6 +15,8 @@ import { openPlacements } from './main-placements.ts'
 import { routerPool } from './main-pools.ts'
 import { VERSION } from './main-version.ts'
 import type { Outcome } from './outcome/outcome.ts'
+import { type LearnedModel, ModelRefused } from './placement/learned-model.ts'
+import { LEARNED } from './placement/policies.ts'
 import { createRng, type Rng } from './rng.ts'
 import { obeyIntent, startBeat } from './router-beat.ts'
 import { createRouter, type LiveRouter, type TokenCounts } from './router-place.ts'
@@ -144,8 +147,9 @@ function openRouter({ config, live, lengths, log, telemetry, rng, count, tell }:
       tell(describeCall(ticket, outcome))
     }
   }
+  const model = config.pools.some((pool) => pool.policy === LEARNED) ? readServingPolicy(tell, count) : undefined
   return createRouter({
-    pools: config.pools.map(routerPool),
+    pools: config.pools.map((pool) => routerPool(pool, model)),
     fleet: live.fleet,
     tokens: createTokenCounts(),
     lengths: lengths.predictor,
@@ -156,6 +160,18 @@ function openRouter({ config, live, lengths, log, telemetry, rng, count, tell }:
     textFeatures: config.log.textFeatures,
     retriesPerCall: config.retry.perCall,
   })
+}
+
+/** The policy model that ships; undefined, said and counted, where it cannot be had: the fallback policies decide then. */
+function readServingPolicy(tell: (line: string) => void, count: (what: string) => void): LearnedModel | undefined {
+  try {
+    return readPolicyModel(BASE_POLICY_FOLDER)
+  } catch (error) {
+    if (!(error instanceof ModelRefused)) throw error
+    count('policy model refused')
+    tell(`${error.message}; the fallback policy decides`)
+    return undefined
+  }
 }
 
 /** One estimator per pool, made when its first call comes. */

@@ -83,7 +83,7 @@ export function createDecide(parts: DecideParts): (input: DecideInput) => Decisi
         reason: list.failOpen || isForced ? 'any reachable instance' : reason,
         propensity: draw.propensity,
         explored: draw.explored,
-        policyVersion: 'none',
+        policyVersion: policy.version ?? 'none',
         lengthVersion: input.lengthVersion,
       },
       prefixMatchRatio: call.prefixBlocks.length === 0 ? 0 : (matched[instance.slot] ?? 0) / call.prefixBlocks.length,

@@ -1,7 +1,7 @@
 import type { Fleet, LiveInstance } from './fleet/fleet.ts'
 import { HoldQueue, type HoldQueueOptions, type Released } from './hold/hold-queue.ts'
 import { createHoldRule, type HoldRuleOptions } from './hold/hold-rules.ts'
-import type { HeldCall } from './hold/rule.ts'
+import type { HeldCall, HoldRule } from './hold/rule.ts'
 import { kvCapacityTokens } from './placement/belief.ts'
 import { chooseEligible } from './placement/choose.ts'
 
@@ -10,6 +10,8 @@ export interface HoldSetting {
   /** 'capacity known': only while every candidate tells its KV capacity, else nothing is held and the reason is shown. */
   readonly when: 'always' | 'capacity known'
   readonly rule: HoldRuleOptions
+  /** The rule itself, where it is not one of those that differ in order alone. */
+  readonly createRule?: () => HoldRule
   readonly queue?: Partial<HoldQueueOptions> | undefined
 }
 
@@ -49,8 +51,8 @@ export class PoolHold {
 
   constructor(parts: HoldParts) {
     this.#parts = parts
-    const { rule, queue } = parts.setting
-    this.#queue = new HoldQueue({ rule: createHoldRule(rule), ...(queue ? { options: queue } : {}) })
+    const { rule, createRule, queue } = parts.setting
+    this.#queue = new HoldQueue({ rule: createRule?.() ?? createHoldRule(rule), ...(queue ? { options: queue } : {}) })
   }
 
   /** Calls held now. */

@@ -80,7 +80,7 @@ type Released = Parameters<Waiting['start']>[0]
 /** Makes the loop over these parts. Throws on an unknown policy name. */
 export function createRouter(parts: RouterParts): LiveRouter {
   const { fleet, clock, events } = parts
-  const { pools, names } = servePools(parts.pools, { fleet, count: events.count })
+  const { pools, names } = servePools(parts.pools, { fleet, count: events.count, nowMs: clock.nowMs })
   const holds = new Map(pools.flatMap(({ pool, hold }) => (hold ? [[pool.name, hold] as const] : [])))
   const open = new Roster<LiveTicket>()
   const start = createStart(parts, { open, names, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })

@@ -1,7 +1,11 @@
 import type { InstanceView } from './fleet/instance.ts'
+import { createLearnedRule } from './hold/learned-rule.ts'
 import type { EngineShape } from './impact/engine-shape.ts'
 import type { PoolPolicies } from './placement/choose.ts'
-import { createPolicy } from './placement/policies.ts'
+import { createAbsent, createGuarded } from './placement/guarded.ts'
+import type { LearnedModel } from './placement/learned-model.ts'
+import { createPolicy, createShapeOf, LEARNED } from './placement/policies.ts'
+import type { Policy } from './placement/policy.ts'
 import type { Weights } from './placement/weighted.ts'
 import type { PoolFacts } from './router.ts'
 import { type HoldParts, type HoldSetting, PoolHold } from './router-hold.ts'
@@ -19,6 +23,8 @@ export interface RouterPool {
   readonly explorationRatio: number
   readonly requestUsage: boolean
   readonly virtual: boolean
+  /** What `learned` decides by; absent: every decision is the fallback policy's. Throws ModelRefused when it is for other features. */
+  readonly model?: LearnedModel | undefined
   /** How calls are held; absent: they are not, unless the policy demands it. */
   readonly hold?: HoldSetting | undefined
   /** The engine orders by priority: the order is sent with each call, and nothing is held. */
@@ -42,10 +48,12 @@ export interface Served {
   readonly adapter?: string
 }
 
+type Holding = Omit<HoldParts, 'pool' | 'setting'> & { readonly nowMs: () => number }
+
 /** Every pool ready to serve, and every model name, adapter and alias with what it leads to. Throws on an unknown policy name. */
 export function servePools(
   pools: readonly RouterPool[],
-  holding: Omit<HoldParts, 'pool' | 'setting'>,
+  holding: Holding,
 ): { readonly pools: readonly ServedPool[]; readonly names: ReadonlyMap<string, Served> } {
   const names = new Map<string, Served>()
   const served = pools.map((pool) => {
@@ -65,10 +73,10 @@ export function servePools(
   return { pools: served, names }
 }
 
-function servePool(pool: RouterPool, holding: Omit<HoldParts, 'pool' | 'setting'>): ServedPool {
-  const { profileOf, weights } = pool
-  const policy = createPolicy(pool.policy, { weights, profileOf })
-  const setting = policy.hold ? demandedHold(policy.hold, pool.hold) : pool.enginePriority ? undefined : pool.hold
+function servePool(pool: RouterPool, { nowMs, ...holding }: Holding): ServedPool {
+  const { profileOf } = pool
+  const policy = policyOf(pool, nowMs)
+  const setting = policy.hold ? demandedHold(policy.hold, pool.hold) : pool.enginePriority ? undefined : ownHold(pool)
   return {
     pool,
     policies: {
@@ -78,6 +86,18 @@ function servePool(pool: RouterPool, holding: Omit<HoldParts, 'pool' | 'setting'
     },
     ...(setting ? { hold: new PoolHold({ ...holding, pool: pool.name, setting }) } : {}),
   }
+}
+
+/** A learned policy is guarded: what a rule cannot do wrong, a model may. */
+function policyOf({ policy: name, weights, profileOf, model }: RouterPool, nowMs: () => number): Policy {
+  if (name !== LEARNED) return createPolicy(name, { weights, profileOf })
+  return model ? createGuarded({ policy: createPolicy(name, { profileOf, model }), nowMs }) : createAbsent(name)
+}
+
+/** Where the operator left the order to us, a learned policy holds as it has learned to. */
+function ownHold({ policy, hold, model, profileOf }: RouterPool): HoldSetting | undefined {
+  if (policy !== LEARNED || !model || hold?.when !== 'capacity known') return hold
+  return { ...hold, createRule: () => createLearnedRule({ model, shapeOf: createShapeOf({ profileOf }) }) }
 }
 
 /** A policy that holds by itself says when; how many and how long stays the operator's. */

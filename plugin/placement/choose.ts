@@ -3,6 +3,7 @@ import type { InstanceView } from '../fleet/instance.ts'
 import type { Rng } from '../rng.ts'
 import { type Draw, drawExploring } from './draw.ts'
 import type { Candidates, Distribution, Policy, Reason } from './policy.ts'
+import { PolicyFailed } from './policy-failed.ts'
 import { createRandom } from './random.ts'
 
 /** What decides for one pool. */
@@ -37,8 +38,10 @@ export function createChoose(parts: { readonly rng: Rng; readonly count: (what: 
     try {
       policy.distribute(candidates, input.call, out)
       return drawExploring({ policy, out, count: candidates.count, explorationRatio, rng: parts.rng })
-    } catch {
-      // The caller counts it.
+    } catch (error) {
+      parts.count(
+        error instanceof PolicyFailed ? error.what : policy === input.policies.policy ? 'policy failed' : 'fallback policy failed',
+      )
       return undefined
     }
   }
@@ -46,10 +49,8 @@ export function createChoose(parts: { readonly rng: Rng; readonly count: (what: 
     const { policy, fallbackPolicy, explorationRatio } = input.policies
     const own = draw(input, policy, explorationRatio)
     if (own) return { draw: own, policy, reason: own.reason }
-    parts.count('policy failed')
     const fallback = draw(input, fallbackPolicy, 0)
     if (fallback) return { draw: fallback, policy: fallbackPolicy, reason: 'fallback policy' }
-    parts.count('fallback policy failed')
     const any = draw(input, lastResort, 0)
     if (!any) throw new Error('the even draw failed')
     return { draw: any, policy: lastResort, reason: 'any reachable instance' }

@@ -43,6 +43,8 @@ export type Reason =
  */
 export interface Policy {
   readonly name: string
+  /** Of the model where it is a learned one. */
+  readonly version?: string
   /** The reason to give when its own wish is followed and nothing more special holds. */
   readonly reason: Reason
   /** The rule holds calls itself: they wait at the router, first come, first served, while every instance has more than so many waiting. */
