@@ -19,6 +19,7 @@ export interface PlacementsParts {
   readonly router: LiveRouter
   readonly count: (what: string) => void
   readonly nextCallId: () => number
+  readonly readText: (text: string) => Float32Array | undefined
 }
 
 /** The placement API in the router process, or undefined where it is off. Throws Unusable where it cannot listen. */
@@ -72,12 +73,13 @@ export async function openLine(
 }
 
 function apiParts(parts: PlacementsParts) {
-  const { config, live, router, count, nextCallId } = parts
+  const { config, live, router, count, nextCallId, readText } = parts
   const { bodyLimitMiB, settleLimitMs } = config.gateways.placements
   return {
     bodyLimitBytes: bodyLimitMiB * 1024 ** 2,
     settleLimitMs,
     textFeatures: config.log.textFeatures,
+    readText,
     router,
     instances: () => live.fleet.pools().flatMap((pool) => live.fleet.instances(pool)),
     fleet: () => describeFleet(config, live.fleet.rows(systemClock.nowMs())),

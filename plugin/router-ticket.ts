@@ -6,6 +6,7 @@ import type { Outcome } from './outcome/outcome.ts'
 import type { Again, AttemptFailure, Expected, PoolFacts, Ticket } from './router.ts'
 import { type Decision, keyOf } from './router-decide.ts'
 import type { Roster, Seated } from './router-roster.ts'
+import type { Known } from './router-rows.ts'
 
 export interface TicketParts {
   readonly fleet: Fleet
@@ -25,7 +26,7 @@ export interface TicketInput {
   readonly pool: PoolFacts
   readonly decision: Decision
   readonly decisionRow: DecisionRow
-  readonly promptTokens: number
+  readonly known: Known
   readonly arrivedMs: number
   readonly enginePriority?: number
   readonly unwatched: boolean
@@ -137,7 +138,8 @@ export class LiveTicket implements Ticket, Seated {
   }
 
   #book(retry: boolean): void {
-    const { call, decision, decisionRow, promptTokens } = this.input
+    const { call, decision, decisionRow, known } = this.input
+    const { promptTokens, prediction } = known
     const predicted = decisionRow.predictedOutputTokens
     const chosen = this.#instance === decision.instance
     this.#dispatch = this.#parts.fleet.dispatch(
@@ -149,6 +151,7 @@ export class LiveTicket implements Ticket, Seated {
         stream: call.stream && !this.input.unwatched,
         prefixBlocks: call.prefixBlocks,
         ...(predicted === undefined ? {} : { predictedOutputTokens: predicted }),
+        ...(prediction?.distribution === undefined ? {} : { outlook: prediction.distribution }),
         ...(retry ? { retry: true as const } : {}),
       },
       this.#startedMs,

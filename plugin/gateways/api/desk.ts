@@ -18,6 +18,7 @@ export interface DeskParts {
   readonly clock: Clock
   readonly nextCallId: () => number
   readonly textFeatures: boolean
+  readonly readText?: (text: string) => Float32Array | undefined
   /** A placement not settled for this long is closed as unknown. */
   readonly settleLimitMs: number
   readonly count: (what: string) => void
@@ -197,12 +198,13 @@ export class Desk {
     readonly matched: Matched | undefined
     readonly options: PlaceOptions & { arrivedMs: number }
   } {
-    const { clock, directory, nextCallId, textFeatures } = this.#parts
+    const { clock, directory, nextCallId, textFeatures, readText } = this.#parts
     const { request, bytes, keyName } = asking
     const arrivedMs = clock.nowMs()
     const matched = request.candidates && directory.match(request.candidates)
     if (matched?.known.length === 0) throw noKnownCandidate(matched.unknown)
-    const asked = { request, bytes, callId: nextCallId(), arrivedUnixMs: clock.nowUnixMs(), textFeatures, keyName }
+    const reading = readText ? { textFeatures, readText } : { textFeatures }
+    const asked = { request, bytes, callId: nextCallId(), arrivedUnixMs: clock.nowUnixMs(), ...reading, keyName }
     const call = this.#served(understandCall(asked), matched)
     const subset = matched && { subset: matched.endpoints }
     // LiteLLM goes on with its list where nothing is picked from it.

@@ -26,6 +26,8 @@ export interface PlacementApiParts {
   readonly bodyLimitBytes: number
   readonly settleLimitMs: number
   readonly textFeatures: boolean
+  /** Makes numbers of the prompt for the length predictor; it never throws. */
+  readonly readText?: (text: string) => Float32Array | undefined
   readonly router: Router
   readonly instances: () => readonly KnownInstance[]
   readonly fleet: RouteParts['fleet']
