@@ -1,19 +1,20 @@
 import { createIdSource } from './call/id.ts'
 import { TokenEstimator } from './call/tokens.ts'
 import { systemClock } from './clock.ts'
-import { type Config, environment } from './config.ts'
+import { type Config, environment, type PoolConfig } from './config.ts'
 import { createOpenAiProxy } from './gateways/openai/proxy.ts'
 import { BASE_POLICY_FOLDER, readPolicyModel } from './learning/policy-folder.ts'
+import { FLEET_INTENTS } from './log/control/fleet-changes.ts'
 import { openLog } from './log/open.ts'
 import type { Log } from './log/rows.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
-import { configOf } from './main-config.ts'
 import { openEnvoy } from './main-envoy.ts'
 import { type LiveFleet, startFleet } from './main-fleet.ts'
 import { type LiveLengths, openLengths } from './main-lengths.ts'
 import { openLine, openPlacements } from './main-placements.ts'
 import { routerPool } from './main-pools.ts'
 import { openServing, SERVING_INTENTS, type Serving } from './main-serving.ts'
+import { createLiveSettings, retentionOf, settle } from './main-settings.ts'
 import { VERSION } from './main-version.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import { type LearnedModel, ModelRefused } from './placement/learned-model.ts'
@@ -37,35 +38,44 @@ const DRAIN_MS = 6_000
 const COUNTERS_MS = 1_000
 
 async function startRouter(message: StartMessage, tell: (line: string) => void): Promise<Running> {
-  const config = configOf(message.input)
+  const { config, refused } = settle(message.input)
   const clock = systemClock
   const rng = createRng(config.seed ?? clock.nowUnixMs() % 2 ** 32)
   const warn = (text: string): void => console.error(`phasewise: ${text}`)
+  if (refused !== undefined) warn(refused)
   const telemetry = await openTelemetry(config)
   const log = await openLog({
     dataDir: config.dataDir,
     clock,
-    retention: { days: config.log.retentionDays, bytes: config.log.maxGiB * 1024 ** 3 },
+    retention: retentionOf(config),
     warn,
-    intentKinds: ['drain', 'undrain', 'switch off', 'switch on', ...SERVING_INTENTS],
+    intentKinds: ['drain', 'undrain', 'switch off', 'switch on', 'settings', ...Object.keys(FLEET_INTENTS), ...SERVING_INTENTS],
   })
   const losses = createLosses(log, telemetry)
   for (const [role, crashes] of Object.entries(message.crashes)) losses.count(`crashed: ${role}`, crashes)
-  const live = startFleet({ config, env: environment(), clock, rng, warn, count: losses.count })
+  const live = startFleet({ config, env: environment(), clock, rng, warn, changes: log.fleetChanges, count: losses.count })
   await live.found
   for (const { pool, instance } of log.drained) live.fleet.drain(pool, instance)
   const lengths = await openLengths({ dataDir: config.dataDir, model: config.prediction.lengthModel, clock, count: losses.count, warn })
+  const { readText } = lengths
   const serving = openServing({ config, lengths, clock, count: losses.count, warn })
   const router = openRouter({ config, live, lengths, serving, log, telemetry, rng, count: losses.count, tell })
   await serving.restore(router)
   if (log.isOff) router.switchOff(true)
-  log.onIntent(async (intent) =>
-    SERVING_INTENTS.includes(intent.kind) ? serving.obey(router, intent) : obeyIntent({ fleet: live.fleet, router }, intent),
-  )
-  const facts = { pid: process.pid, version: VERSION, pools: config.pools.map(({ name, policy, models }) => ({ name, policy, models })) }
+  const settings = createLiveSettings({
+    input: message.input,
+    started: config,
+    router: { configure: (pool) => router.configure(withLearnedProfiles(pool, serving)) },
+    log,
+    model: () => readServingPolicy(tell, losses.count),
+  })
+  log.onIntent(async (intent) => {
+    if (SERVING_INTENTS.includes(intent.kind)) return serving.obey(router, intent)
+    return intent.kind === 'settings' ? settings.obey() : obeyIntent({ fleet: live.fleet, changed: live.changed, router }, intent)
+  })
+  const facts = { pid: process.pid, version: VERSION, pools: () => settings.pools().map(describePool) }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
   const nextCallId = createIdSource(() => clock.nowUnixMs())
-  const { readText } = lengths
   const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId, readText })
   const picker = await openEnvoy({ config, live, router, telemetry, count: losses.count, warn, nextCallId, readText })
   const api = { config, live, router, count: losses.count, nextCallId, readText }
@@ -92,6 +102,17 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
       await telemetry.close()
     },
   }
+}
+
+/** A pool as pages show it: in the policy's place its words where the mode is not on. */
+function describePool({ name, policy, fallbackPolicy, mode, canary, models }: PoolConfig) {
+  const words = {
+    on: policy,
+    off: `${fallbackPolicy} (mode off)`,
+    shadow: `${fallbackPolicy} (${policy} in shadow)`,
+    canary: `${policy} for ${Math.round(canary * 100)} % of calls, else ${fallbackPolicy}`,
+  }
+  return { name, policy: words[mode], models }
 }
 
 async function openTelemetry(config: Config): Promise<Telemetry> {

@@ -3,7 +3,7 @@ import { Presets, SingleBar } from 'cli-progress'
 import { systemClock } from './clock.ts'
 import type { TrainingPlan, TrainingRun } from './log/control/training.ts'
 import { type Control, openControl } from './log/control.ts'
-import { databasePath, migrateDataDirectory } from './log/migrate.ts'
+import { databasePath, migrateDatabase } from './log/migrate.ts'
 import { HELD_EXIT, Unusable } from './main-child.ts'
 import { configOf, readInput } from './main-config.ts'
 import { embeddedConfig } from './main-embedded.ts'
@@ -33,7 +33,7 @@ export async function runTrain(command: TrainCommand): Promise<number> {
   const input = readInput(command.config) ?? embeddedConfig([])
   const { dataDir } = configOf(input)
   mkdirSync(dataDir, { recursive: true })
-  migrateDataDirectory({ dataDir, nowUnixMs: systemClock.nowUnixMs() })
+  migrateDatabase({ dataDir, name: 'control', nowUnixMs: systemClock.nowUnixMs() })
   const control = openControl({ path: databasePath(dataDir, 'control'), clock: systemClock })
   const { trainingRuns } = control
   const [fromUnixMs, toUnixMs] = [timeOf(command.from, '--from'), timeOf(command.to, '--to')]

@@ -9,13 +9,15 @@ import { openDesk, RunCancelled } from './learning/night-desk.ts'
 import type { TrainingRun } from './log/control/training.ts'
 import { type Control, openControl } from './log/control.ts'
 import { lockTrainer, TrainerHeld } from './log/lock.ts'
-import { databasePath, migrateDataDirectory } from './log/migrate.ts'
+import { databasePath, migrateDatabase } from './log/migrate.ts'
 import { openReader } from './log/read/reader.ts'
 import { HELD_EXIT, type ParentMessage } from './main-child.ts'
 import { configOf } from './main-config.ts'
 
 /** A run that died so often in its trainer is not taken up again: something in it kills trainers. */
 const ATTEMPTS_MAX = 3
+/** A log that another process has locked for longer than this is told, not waited for. */
+const LOG_WAIT_MS = 5_000
 /** A failed ending is written again this often while the database is locked, and given up after so long: the next trainer finds the run and says what it can. */
 const ENDING_RETRY_MS = 1_000
 const ENDING_PATIENCE_MS = 120_000
@@ -57,7 +59,7 @@ async function workOff(config: Config, interrupted: AbortSignal): Promise<void> 
   const { dataDir } = config
   mkdirSync(dataDir, { recursive: true })
   const lock = lockTrainer({ dataDir, holder: { pid: process.pid, sinceUnixMs: systemClock.nowUnixMs() } })
-  migrateDataDirectory({ dataDir, nowUnixMs: systemClock.nowUnixMs() })
+  migrateDatabase({ dataDir, name: 'control', nowUnixMs: systemClock.nowUnixMs() })
   const control = openControl({ path: databasePath(dataDir, 'control'), clock: systemClock })
   try {
     for (let run = nextRun(control); run && !interrupted.aborted; run = nextRun(control)) await take({ config, control, run, interrupted })
@@ -94,6 +96,7 @@ async function take({ config, control, run, interrupted }: Taking): Promise<void
   try {
     if (run.attempts > 0)
       desk.say(`taken up again (attempt ${run.attempts + 1}): the trainer before ended while ${run.phase ?? 'starting'}`)
+    migrateDatabase({ dataDir, name: 'log', nowUnixMs: systemClock.nowUnixMs(), lockWaitMs: LOG_WAIT_MS })
     const reader = openReader(databasePath(dataDir, 'log'))
     let made: readonly Made[]
     try {

@@ -18,29 +18,41 @@ export interface ArmModels {
   readonly lengths?: LengthPredictor
 }
 
+/** A pool as its settings have it; renewed where they change. */
+export interface ArmBase {
+  pool: RouterPool
+  policies: PoolPolicies
+  /** What decides while Phasewise is switched off. */
+  plain: PoolPolicies
+}
+
 /** What decides for one pool, and what would while a challenger is tried: changed between two calls. */
 export class PoolArms {
-  readonly #pool: RouterPool
-  readonly #configured: PoolPolicies
-  /** As configured; undefined where nothing is held. */
-  readonly #configuredRule: (() => HoldRule) | undefined
+  /** Without any promoted model. */
+  readonly base: ArmBase
+  readonly #decidersOf: (pool: RouterPool, policy: Policy) => PoolPolicies
+  readonly #createRule: (() => HoldRule) | undefined
   readonly #takeRule: (rule: HoldRule) => void
+  #models: ArmModels = {}
+  #tried: ArmModels | undefined
   #champion: Side
   #challenger: Side | undefined
-  #ruling: Side | undefined
+  #ruling: Side
 
   constructor(parts: {
-    readonly pool: RouterPool
-    readonly configured: PoolPolicies
+    readonly base: ArmBase
+    /** What decides where this policy takes the configured one's place, as the pool's mode obeys it. */
+    readonly decidersOf: (pool: RouterPool, policy: Policy) => PoolPolicies
+    /** As configured; undefined where nothing is held. */
     readonly createRule: (() => HoldRule) | undefined
     /** The pool's queue holds by this rule from now on. */
     readonly takeRule: (rule: HoldRule) => void
   }) {
-    this.#pool = parts.pool
-    this.#configured = parts.configured
-    this.#configuredRule = parts.createRule
+    this.base = parts.base
+    this.#decidersOf = parts.decidersOf
+    this.#createRule = parts.createRule
     this.#takeRule = parts.takeRule
-    this.#champion = { policies: parts.configured, createRule: parts.createRule }
+    this.#champion = this.#sideOf({})
     this.#ruling = this.#champion
   }
 
@@ -56,6 +68,7 @@ export class PoolArms {
   serve(models: ArmModels): void {
     const next = this.#sideOf(models)
     const ruled = this.#ruling === this.#champion
+    this.#models = models
     this.#champion = next
     if (ruled) this.#rule(next)
   }
@@ -63,6 +76,7 @@ export class PoolArms {
   /** Who is tried; nobody where absent. */
   challenge(models: ArmModels | undefined): void {
     this.#challenger = models && this.#sideOf(models)
+    this.#tried = models
     this.follow('control')
   }
 
@@ -72,15 +86,23 @@ export class PoolArms {
     if (side !== this.#ruling) this.#rule(side)
   }
 
+  /** Settings of the pool have changed; both arms follow. Throws what `change` throws. */
+  configure(change: (base: ArmBase) => void): void {
+    change(this.base)
+    this.serve(this.#models)
+    if (this.#tried) this.challenge(this.#tried)
+  }
+
   #rule(side: Side): void {
     this.#ruling = side
     if (side.createRule) this.#takeRule(side.createRule())
   }
 
   #sideOf({ policyOf }: ArmModels): Side {
-    if (!policyOf) return { policies: this.#configured, createRule: this.#configuredRule }
-    const { policy, createRule } = policyOf(this.#pool)
-    return { policies: { ...this.#configured, policy }, createRule: this.#configuredRule && (createRule ?? this.#configuredRule) }
+    const { pool, policies } = this.base
+    if (!policyOf) return { policies, createRule: this.#createRule }
+    const { policy, createRule } = policyOf(pool)
+    return { policies: this.#decidersOf(pool, policy), createRule: this.#createRule && (createRule ?? this.#createRule) }
   }
 }
 

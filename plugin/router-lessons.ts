@@ -26,3 +26,19 @@ export function tellPolicy(
     events.count('policy failed to take an outcome in')
   }
 }
+
+/** Takes from an outcome what estimates of later calls need. A broken estimator costs accuracy, never the call. */
+export function learn(parts: Pick<RouterParts, 'tokens' | 'lengths' | 'events'>, ticket: LiveTicket, outcome: Outcome): void {
+  try {
+    const pool = ticket.pool.name
+    // An attempt at another pool, by a gateway's own fallback, tells nothing of this one's tokeniser and lengths.
+    if (ticket.instance.pool !== pool) return
+    if (outcome.tokensFrom === 'usage' && outcome.promptTokens) parts.tokens.learn(pool, ticket.call, outcome.promptTokens)
+    const { outputTokens, censored } = outcome
+    // Of an answer that an instance or a caller broke off it is known that it would have been longer; of one without tokens, nothing.
+    if (outputTokens !== undefined && (outcome.kind === 'completed' || outputTokens > 0))
+      parts.lengths.learn(pool, ticket.call, { outputTokens, censored }, ticket.input.known.prediction)
+  } catch {
+    parts.events.count('learning from an outcome failed')
+  }
+}

@@ -9,13 +9,14 @@ import type { Rng } from './rng.ts'
 import { PlacementError, type PlaceOptions, type Router, type Ticket } from './router.ts'
 import { createDecide } from './router-decide.ts'
 import type { HoldState, PoolHold, Waiting } from './router-hold.ts'
-import { knowCall, learnOutcome } from './router-know.ts'
-import { tellPolicy } from './router-lessons.ts'
-import { type RouterPool, type Served, servePools } from './router-pools.ts'
+import { knowCall } from './router-know.ts'
+import { learn, tellPolicy } from './router-lessons.ts'
+import { configurePool, type RouterPool, type Served, servePools } from './router-pools.ts'
+import { createPreview } from './router-preview.ts'
 import { noInstance, unknownModel } from './router-refusals.ts'
 import { Roster } from './router-roster.ts'
 import { describeDecision, type Known, settledRow, unplacedRow } from './router-rows.ts'
-import { expectedOf, LiveTicket } from './router-ticket.ts'
+import { LiveTicket } from './router-ticket.ts'
 import { type Decider, RouterArms } from './router-trials.ts'
 
 export type { RouterPool } from './router-pools.ts'
@@ -64,10 +65,12 @@ export interface LiveRouter extends Router {
   /** The kill switch: while off every pool is placed by its fallback policy, nothing is explored and nothing held. */
   switchOff(isOff: boolean): void
   readonly isOff: () => boolean
+  /** Changed settings of a pool count from the next call on (see `configurePool`). Throws on an unknown policy name; a pool it does not have is left alone. */
+  configure(pool: RouterPool): void
 }
 
 /** Fallbacks kept beyond the retries allowed, since some will have been ejected by the time they are needed. */
-const SPARE_FALLBACKS = 1
+export const SPARE_FALLBACKS = 1
 /** A caller whose held call is shed tries again when another process has taken over. */
 const SHED_RETRY_MS = 1_000
 
@@ -136,6 +139,10 @@ export function createRouter(parts: RouterParts): LiveRouter {
       for (const hold of holds.values()) hold.suspend(wanted, clock.nowMs())
     },
     isOff: () => isOff,
+    configure(pool) {
+      const at = pools.find((one) => one.pool.name === pool.name)
+      at?.arms.configure((base) => configurePool(base, pool, { count: events.count, nowMs: () => clock.nowMs() }))
+    },
   }
 }
 
@@ -154,7 +161,7 @@ function createStart(parts: RouterParts, { open, arms, isOff, moved }: Starting)
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
     tellPolicy(parts, ticket.input.policy, ticket, outcome)
     arms.settled(ticket, outcome, clock.nowMs())
-    learnOutcome(parts, ticket, outcome)
+    learn(parts, ticket, outcome)
     parts.log.append(settledRow(ticket, outcome, { textFeatures }))
     events.settled(ticket, outcome)
     moved(ticket.pool.name)
@@ -209,30 +216,6 @@ function createStart(parts: RouterParts, { open, arms, isOff, moved }: Starting)
     })
     arms.placed(ticket, endedMs)
     return ticket
-  }
-}
-
-/** Decides as `place` does, and obeys nothing. Dice and counters of its own: what is only tried out must not shift what real calls get. */
-function createPreview(parts: RouterParts, names: ReadonlyMap<string, Served>, isOff: () => boolean): Router['preview'] {
-  const { fleet, clock, retriesPerCall } = parts
-  const decide = createDecide({
-    fleet,
-    rng: parts.rng.stream('preview'),
-    fallbacksMax: retriesPerCall + SPARE_FALLBACKS,
-    count: () => undefined,
-  })
-  return (call, options) => {
-    const nowMs = clock.nowMs()
-    const served = names.get(call.model)
-    if (!served) throw unknownModel(call.model, [...names.keys()])
-    const { pool, policies, plain } = served.at
-    const known = knowCall(parts, pool.name, call, served.adapter)
-    const subset = options.subset ? { subset: options.subset } : {}
-    const deciding = { pool: pool.name, policies: isOff() ? plain : policies, isOff: isOff(), call, facts: known }
-    const decision = decide({ ...deciding, lengthVersion: known.lengthVersion, nowMs, ...subset })
-    if (!decision) throw noInstance(pool.name, options)
-    const row = describeDecision({ decision, known, decisionMs: 0, heldMs: 0, placedMs: 0 })
-    return { pool: served.facts, placement: decision.placement, expected: expectedOf(row) }
   }
 }
 

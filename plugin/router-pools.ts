@@ -6,9 +6,10 @@ import { createAbsent, createGuarded } from './placement/guarded.ts'
 import type { LearnedModel } from './placement/learned-model.ts'
 import { createPolicy, createShapeOf, LEARNED } from './placement/policies.ts'
 import type { Policy } from './placement/policy.ts'
+import { createShadowed } from './placement/shadowed.ts'
 import type { Weights } from './placement/weighted.ts'
 import type { PoolFacts } from './router.ts'
-import { type ArmPolicy, PoolArms } from './router-arms.ts'
+import { type ArmBase, type ArmPolicy, PoolArms } from './router-arms.ts'
 import { createRuleOf, type HoldParts, type HoldSetting, PoolHold } from './router-hold.ts'
 
 /** What the router must know of a pool. */
@@ -19,6 +20,10 @@ export interface RouterPool {
   readonly aliases: Readonly<Record<string, string>>
   readonly adapters: readonly string[]
   readonly policy: string
+  /** How far the policy is obeyed; 'on' where absent. */
+  readonly mode?: 'off' | 'shadow' | 'canary' | 'on' | undefined
+  /** In mode canary: the share of calls that the policy places. */
+  readonly canaryRatio?: number | undefined
   readonly weights?: { readonly [key in keyof Weights]?: number | undefined } | undefined
   readonly fallbackPolicy: string
   readonly explorationRatio: number
@@ -36,8 +41,8 @@ export interface RouterPool {
 
 /** One pool with what decides and holds for it. */
 export interface ServedPool {
-  readonly pool: RouterPool
   readonly arms: PoolArms
+  readonly pool: RouterPool
   /** What decides now, challengers left out. */
   readonly policies: PoolPolicies
   /** What decides while Phasewise is switched off: the fallback policy alone, and nothing explored. */
@@ -79,25 +84,27 @@ export function servePools(
 }
 
 function servePool(pool: RouterPool, { nowMs, ...holding }: Holding): ServedPool {
-  const { profileOf } = pool
-  const policy = policyOf(pool, nowMs)
-  const setting = policy.hold ? demandedHold(policy.hold, pool.hold) : pool.enginePriority ? undefined : ownHold(pool)
-  const fallbackPolicy = createPolicy(pool.fallbackPolicy, { profileOf })
-  const configured = { policy, fallbackPolicy, explorationRatio: pool.explorationRatio }
+  const { hold: demanded } = policyOf(pool, nowMs)
+  const setting = demanded ? demandedHold(demanded, pool.hold) : pool.enginePriority ? undefined : ownHold(pool)
   const hold = setting && new PoolHold({ ...holding, pool: pool.name, setting })
+  const deciding = { count: holding.count, nowMs }
   const arms = new PoolArms({
-    pool,
-    configured,
+    base: { pool, ...decidersOf(pool, deciding) },
+    decidersOf: (own, policy) => decidersOf(own, deciding, policy).policies,
     createRule: setting && (() => createRuleOf(setting)),
     takeRule: (rule) => hold?.takeRule(rule),
   })
   return {
-    pool,
     arms,
+    get pool() {
+      return arms.base.pool
+    },
     get policies() {
       return arms.champion
     },
-    plain: { policy: fallbackPolicy, fallbackPolicy, explorationRatio: 0 },
+    get plain() {
+      return arms.base.plain
+    },
     ...(hold ? { hold } : {}),
   }
 }
@@ -109,6 +116,41 @@ export function learnedArm(model: LearnedModel, nowMs: () => number): (pool: Rou
     if (hold?.when !== 'capacity known') return { policy }
     return { policy, createRule: () => createLearnedRule({ model, shapeOf: createShapeOf({ profileOf }) }) }
   }
+}
+
+/** What deciding for a pool needs besides the pool. */
+interface Deciding {
+  readonly count: (what: string) => void
+  readonly nowMs: () => number
+}
+
+/** The pool's policies as its mode obeys them, and those of a pool that is off. */
+function decidersOf(pool: RouterPool, { count, nowMs }: Deciding, policy = policyOf(pool, nowMs)): Pick<ArmBase, 'policies' | 'plain'> {
+  const { mode = 'on', canaryRatio = 0, explorationRatio, profileOf } = pool
+  const fallbackPolicy = createPolicy(pool.fallbackPolicy, { profileOf })
+  const plain = { policy: fallbackPolicy, fallbackPolicy, explorationRatio: 0 }
+  if (mode === 'off') return { policies: plain, plain }
+  if (mode === 'shadow') return { policies: { ...plain, policy: createShadowed({ obeyed: fallbackPolicy, shadow: policy, count }) }, plain }
+  return { policies: { policy, fallbackPolicy, explorationRatio, ...(mode === 'canary' ? { canaryRatio } : {}) }, plain }
+}
+
+/**
+ * Lets changed settings of a pool count from the next call on: policies, weights, exploration and mode. A policy that stays the same keeps what it has
+ * learned; names, instances, and holding stay as they were started. Throws on an unknown policy name, and then changes nothing.
+ */
+export function configurePool(at: ArmBase, wanted: RouterPool, deciding: Deciding): void {
+  const pool = { ...wanted, model: wanted.model ?? at.pool.model }
+  const rules = ({ policy, fallbackPolicy, mode, weights }: RouterPool): string => JSON.stringify([policy, fallbackPolicy, mode, weights])
+  if (rules(pool) === rules(at.pool)) {
+    const { canaryRatio, ...rest } = at.policies
+    const explores = rest.policy !== at.plain.policy && pool.mode !== 'shadow'
+    at.policies = {
+      ...rest,
+      explorationRatio: explores ? pool.explorationRatio : 0,
+      ...(canaryRatio === undefined || pool.canaryRatio === undefined ? {} : { canaryRatio: pool.canaryRatio }),
+    }
+  } else Object.assign(at, decidersOf(pool, deciding))
+  at.pool = pool
 }
 
 /** A learned policy is guarded: what a rule cannot do wrong, a model may. */

@@ -81,9 +81,11 @@ export class LiveTicket implements Ticket, Seated {
 
   firstToken(nowMs: number): void {
     if (!this.#dispatch || !Number.isNaN(this.#firstTokenMs)) return
-    this.#firstTokenMs = nowMs
-    this.#parts.fleet.firstToken(this.#instance, this.#dispatch, nowMs)
-    this.#parts.firstToken?.(this, nowMs)
+    // What was told late may name a moment before this attempt.
+    const firstMs = Math.max(nowMs, this.#startedMs)
+    this.#firstTokenMs = firstMs
+    this.#parts.fleet.firstToken(this.#instance, this.#dispatch, firstMs)
+    this.#parts.firstToken?.(this, firstMs)
     this.#parts.moved(this.pool.name)
   }
 
@@ -173,10 +175,13 @@ export class LiveTicket implements Ticket, Seated {
     this.#parts.open.delete(this)
     this.#parts.fleet.settle(this.#instance, dispatch, ending, nowMs)
     const timedOut = ending.kind === 'failed' && ending.failure === 'timed out'
+    const { arrivedMs } = this.input
+    // An end that is reported later, as through the placement API, was then all the same.
+    const endedMs = Math.max(this.#startedMs, Math.min(nowMs, arrivedMs + (outcome?.e2eMs ?? Number.POSITIVE_INFINITY)))
     this.attempts.push({
       instance: keyOf(this.#instance),
-      startedMs: this.#startedMs - this.input.arrivedMs,
-      endedMs: nowMs - this.input.arrivedMs,
+      startedMs: this.#startedMs - arrivedMs,
+      endedMs: endedMs - arrivedMs,
       outcome: outcome?.kind ?? (timedOut ? 'timed out' : 'instance error'),
       ...(error === undefined ? {} : { error }),
     })
@@ -248,6 +253,7 @@ function endingOf(outcome: Outcome, ttftMs: number | undefined): Ending {
         kind: 'answered',
         ...(ttftMs === undefined ? {} : { ttftMs }),
         ...(outcome.tpotMs === undefined ? {} : { tpotMs: outcome.tpotMs }),
+        ...(outcome.outputTokens === undefined ? {} : { outputTokens: outcome.outputTokens }),
       }
     case 'client gone':
     case 'unknown':

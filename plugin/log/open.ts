@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { Worker } from 'node:worker_threads'
 import type { Clock } from '../clock.ts'
+import { crossable } from './crossing.ts'
 import { createIntentInbox } from './inbox.ts'
 import type { FromThread, Retention, Standing, ThreadData, ToThread } from './messages.ts'
 import { MigrationRefused } from './migrate.ts'
@@ -55,6 +56,7 @@ export async function openLog(parts: LogParts): Promise<Log> {
     onIntent: (obey) => line.onIntent(obey),
     endTrial: (ending) => line.endTrial(ending),
     ...standing,
+    retain: (retention) => line.retain(retention),
     flush: () => line.flush(),
     close: () => line.close(),
   }
@@ -102,11 +104,13 @@ class LogLine {
   #threadRestarts = 0
   #restartWaitMs = RESTART_FIRST_MS
   #error: string | undefined
+  #retention: Retention
   #warnedMs = Number.NEGATIVE_INFINITY
   #warnedDropped = 0
 
   constructor(parts: LogParts) {
     this.#parts = parts
+    this.#retention = parts.retention
     this.#queue = new RowQueue(parts.rowsMax)
     this.#start()
   }
@@ -122,6 +126,11 @@ class LogLine {
     }
     this.#queue.append(row)
     this.#timer ??= setTimeout(() => this.#fire(), POST_EVERY_MS)
+  }
+
+  retain(retention: Retention): void {
+    this.#retention = retention
+    this.#thread?.postMessage({ kind: 'retain', retention } satisfies ToThread)
   }
 
   onIntent(obey: (intent: Intent) => Promise<string>): void {
@@ -167,8 +176,8 @@ class LogLine {
   }
 
   #start(): void {
-    const { dataDir, retention, intentKinds, threadUrl = defaultThreadUrl() } = this.#parts
-    const workerData: ThreadData = { dataDir, retention, ...(intentKinds && { intentKinds }) }
+    const { dataDir, intentKinds, threadUrl = defaultThreadUrl() } = this.#parts
+    const workerData: ThreadData = { dataDir, retention: this.#retention, ...(intentKinds && { intentKinds }) }
     const worker = new Worker(threadUrl, { workerData, name: 'log', execArgv: [] })
     worker.on('message', (message: FromThread) => this.#hear(worker, message))
     worker.on('error', (cause) => this.#fail(`the log thread failed: ${String(cause)}`))
@@ -185,7 +194,7 @@ class LogLine {
     } else if (message.kind === 'ready') {
       this.#thread = from
       if (this.#state === 'opening') this.#state = 'open'
-      this.#opened.resolve({ drained: message.drained, isOff: message.isOff })
+      this.#opened.resolve({ drained: message.drained, isOff: message.isOff, fleetChanges: message.fleetChanges })
       for (const ending of this.#endings.splice(0)) this.endTrial(ending)
       if (this.#inFlight !== undefined) this.#send(this.#inFlight)
       else this.#post()
@@ -270,23 +279,6 @@ class LogLine {
     this.#warnedDropped = this.#queue.dropped
     const { queuedRows, droppedRows } = this.stats()
     this.#parts.warn(`log: ${what}; ${queuedRows} rows wait, ${droppedRows} were dropped; calls go on`)
-  }
-}
-
-/** The batch without what holds something no thread can be given (a function). */
-function crossable(batch: Batch): Batch {
-  const { rows, counters, coversAppended, now } = batch
-  const rest = { rows: rows.filter(canCross), counters: counters.filter(canCross), coversAppended }
-  return now !== undefined && canCross(now) ? { ...rest, now } : rest
-}
-
-function canCross(row: LogRow): boolean {
-  try {
-    structuredClone(row)
-    return true
-  } catch {
-    // The caller counts what is left out.
-    return false
   }
 }
 

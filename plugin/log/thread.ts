@@ -1,6 +1,6 @@
 import Database from 'better-sqlite3'
 import type { Clock } from '../clock.ts'
-import type { FromThread, Standing, ThreadData, ToThread } from './messages.ts'
+import type { FromThread, Retention, Standing, ThreadData, ToThread } from './messages.ts'
 import { databasePath, MigrationRefused, migrate, readMigrations } from './migrate.ts'
 import { type IntentDesk, openIntentDesk } from './obey.ts'
 import { createKeeper, type Keeper } from './retention.ts'
@@ -29,7 +29,7 @@ const RETENTION_REST_MS = 20
 /** How long the thread waits for another process that migrates before it says so and tries again. */
 const MIGRATION_WAIT_MS = 2_000
 
-const NOTHING_STANDS: Standing = { drained: [], isOff: false }
+const NOTHING_STANDS: Standing = { drained: [], isOff: false, fleetChanges: [] }
 
 /** Serves one router until it says close: writes batches, hands out intents, keeps the log within its bounds. Whatever fails is told and tried again. */
 export function serveLog(parts: { readonly port: ThreadPort; readonly data: ThreadData; readonly clock: Clock }): void {
@@ -63,6 +63,7 @@ export function serveLog(parts: { readonly port: ThreadPort; readonly data: Thre
   port.on('message', (message) => {
     if (message.kind === 'batch') log.take(message)
     else if (message.kind === 'answer') control.answer(message)
+    else if (message.kind === 'retain') log.retain(message.retention)
     else if (message.kind === 'end trial') control.endTrial(message.ending)
     else {
       clearInterval(looking)
@@ -86,6 +87,7 @@ interface SideParts {
 function createLogSide({ port, data, clock, trouble }: SideParts) {
   let writer: Writer | undefined
   let keeper: Keeper | undefined
+  let { retention } = data
   let inHand: SentBatch | undefined
   let retry: NodeJS.Timeout | undefined
   let waitMs = RETRY_FIRST_MS
@@ -93,7 +95,7 @@ function createLogSide({ port, data, clock, trouble }: SideParts) {
     if (writer !== undefined) return writer
     const path = migrated(data, clock, 'log')
     writer = openWriter(path)
-    keeper = createKeeper({ database: writer.database, retention: data.retention })
+    keeper = createKeeper({ database: writer.database, retention: () => retention })
     return writer
   }
   const shut = (): void => {
@@ -122,6 +124,9 @@ function createLogSide({ port, data, clock, trouble }: SideParts) {
     take(sent: SentBatch): void {
       inHand = sent
       if (retry === undefined) tryWrite()
+    },
+    retain(wanted: Retention): void {
+      retention = wanted
     },
     /** One portion of retention; true when there is more. While a batch cannot be written there is nothing to do either. */
     keep(): boolean {
