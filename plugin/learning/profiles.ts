@@ -2,12 +2,13 @@ import { scaleLaw } from '../impact/engine-shape.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
 import type { ServedInstance } from '../simulation/log-replay/traffic.ts'
 import { KV_BLOCK_TOKENS, type Profile, profileNamed } from '../simulation/profiles.ts'
-import { playEngine } from './play-engine.ts'
+import { errorsOfProfile, HELD_OUT_RATIO, type HeldOutErrors } from './profile-errors.ts'
 import { type Fit, fitPoint } from './profile-fit.ts'
 import { COEFFICIENTS, type Coefficient, profileAt } from './profile-law.ts'
 import { type InstanceLog, instanceLogs, type ProfileCall, partOf } from './profile-rows.ts'
 import { fitFromShipped, type Limits, limitsOf, type ProfileScrape } from './profile-start.ts'
 
+export type { HeldOutErrors } from './profile-errors.ts'
 export type { ProfileCall } from './profile-rows.ts'
 export type { Limits, ProfileScrape } from './profile-start.ts'
 
@@ -25,14 +26,6 @@ export interface CalibrationInput {
   readonly priorOf?: (instance: ProfiledInstance) => Profile
   /** Told after each type, 0..1. */
   readonly onProgress?: (ratio: number) => void
-}
-
-/** Played ÷ logged mean − 1 on calls that the fit has not seen. */
-export interface HeldOutErrors {
-  readonly calls: number
-  readonly ttft: number
-  readonly tpot: number
-  readonly e2e: number
 }
 
 /** What the log says about one instance. Plain JSON. */
@@ -60,8 +53,6 @@ export interface CalibratedProfile {
 export const CALLS_LEAST = 1_000
 /** Calls of a type that are played, the newest: more cost time and tell nothing new. */
 const CALLS_MAX = 12_000
-/** The newest part is not fitted to, but judged by. */
-const HELD_OUT_RATIO = 0.2
 /** Mean errors on held-out calls beyond which a fit is not believed unless the prior is worse still. */
 const ERROR_MOST = 0.1
 /** An instance whose own pace differs this much from its type's is fitted by itself. */
@@ -260,32 +251,6 @@ function fittedPart(log: InstanceLog): InstanceLog {
 function errorsOn(fit: Fit, log: InstanceLog): HeldOutErrors {
   const { profile, overheadMs } = profileAt(fit.frame, fit.point)
   return errorsOfProfile(profile, overheadMs, log)
-}
-
-/** A logged time is held within this factor (ln) of the played one: absurd rows are no reproach. */
-const HELD = 1.5
-
-function errorsOfProfile(profile: Profile, overheadMs: number, log: InstanceLog): HeldOutErrors {
-  const times = playEngine(profile, log.calls)
-  const from = Math.floor((1 - HELD_OUT_RATIO) * log.judged.length)
-  const sums = { ttft: [0, 0], tpot: [0, 0], e2e: [0, 0] } as Record<'ttft' | 'tpot' | 'e2e', [number, number]>
-  let calls = 0
-  const add = (sum: [number, number], played: number, logged: number): void => {
-    if (!(played >= 0) || Number.isNaN(logged)) return
-    sum[0] += played
-    sum[1] += Math.min(played * Math.exp(HELD), Math.max(played * Math.exp(-HELD), logged))
-  }
-  for (let i = from; i < log.judged.length; i++) {
-    if (log.judged[i] === 0) continue
-    calls++
-    const [ttftMs, e2eMs] = [(times.ttftMs[i] as number) + overheadMs, (times.e2eMs[i] as number) + overheadMs]
-    add(sums.ttft, ttftMs, log.ttftMs[i] as number)
-    add(sums.e2e, e2eMs, log.e2eMs[i] as number)
-    const more = (log.calls.outputTokens[i] as number) - 1
-    if (more > 0) add(sums.tpot, (e2eMs - ttftMs) / more, ((log.e2eMs[i] as number) - (log.ttftMs[i] as number)) / more)
-  }
-  const off = ([played, logged]: [number, number]): number => (logged > 0 ? played / logged - 1 : Number.NaN)
-  return { calls, ttft: off(sums.ttft), tpot: off(sums.tpot), e2e: off(sums.e2e) }
 }
 
 const worst = ({ ttft, tpot, e2e }: HeldOutErrors): number =>
