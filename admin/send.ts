@@ -3,6 +3,7 @@ import type { Response } from 'express'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import type { CookieChange } from './access/cookies.ts'
 import type { Answer, Visit } from './answer.ts'
+import { sendEvents } from './events.ts'
 import { type FrameFacts, frameModel } from './frame.ts'
 import { createRender } from './render.ts'
 
@@ -31,12 +32,12 @@ export function setCookies(response: Response, cookies: readonly CookieChange[])
 }
 
 /** Style sheets in the order in which they count. */
-const STYLES = ['phasewise.css', 'forms.css']
+const STYLES = ['phasewise.css', 'forms.css', 'pages.css']
 
 /** A sender over the views of this folder. */
 export function createSender(parts: SenderParts): Sender {
   const render = createRender()
-  const links = { styles: STYLES.map(parts.href), icon: parts.href('favicon.svg') }
+  const links = { styles: STYLES.map(parts.href), script: parts.href('phasewise.js'), icon: parts.href('favicon.svg') }
   const page = (visit: Visit, view: string, model: Record<string, unknown>): string => {
     const frame = visit.user === undefined ? undefined : parts.reader.read((query) => frameModel(query, visit, parts.facts))
     return render(view, { ...model, ...common(visit), ...links, frame })
@@ -46,6 +47,7 @@ export function createSender(parts: SenderParts): Sender {
     if (answer.kind === 'see other') return void response.redirect(303, answer.to)
     if (answer.kind === 'leave') return void response.redirect(302, answer.to.href)
     if (answer.kind === 'download') return void download(response, answer, parts)
+    if (answer.kind === 'events') return void sendEvents(response, answer, (model) => render(answer.view, { ...model, ...common(visit) }))
     if (answer.kind === 'json') return void response.status(answer.status).json(answer.body)
     const { status = 200, title } = answer
     const [view, model] = answer.kind === 'page' ? [answer.view, answer.model] : ['problem', { text: answer.text, status }]

@@ -5,7 +5,12 @@ import { PROFILES } from './simulation/profiles.ts'
 
 /** Parses what the supervisor read, in any process. Throws ConfigError with every problem. */
 export function configOf(input: ConfigParts['input']): Config {
-  return parseConfig({ input, env: environment(), policyNames: SELECTABLE_POLICY_NAMES, profileNames: [...PROFILES.keys()] })
+  return parseConfig(configParts(input))
+}
+
+/** What reading this input takes. */
+export function configParts(input: ConfigParts['input']): ConfigParts {
+  return { input, env: environment(), policyNames: SELECTABLE_POLICY_NAMES, profileNames: [...PROFILES.keys()] }
 }
 
 /** The configuration file as read, or undefined where there is none. */

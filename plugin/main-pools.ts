@@ -16,6 +16,8 @@ export function routerPool(pool: PoolConfig, model?: LearnedModel): RouterPool {
     aliases: pool.aliases,
     adapters: pool.adapters,
     policy: pool.policy,
+    mode: pool.mode,
+    canaryRatio: pool.canary,
     weights: pool.weights,
     model,
     fallbackPolicy: pool.fallbackPolicy,

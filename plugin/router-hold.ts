@@ -48,6 +48,7 @@ export class PoolHold {
   readonly #eligible: LiveInstance[] = []
   #pumping = false
   #shed = false
+  #suspended = false
 
   constructor(parts: HoldParts) {
     this.#parts = parts
@@ -120,6 +121,12 @@ export class PoolHold {
     for (const waiting of this.#queue.drain(nowMs)) waiting.shed(nowMs)
   }
 
+  /** While suspended nothing waits: who does now starts at once, later ones start as they come. */
+  suspend(suspended: boolean, nowMs: number): void {
+    this.#suspended = suspended
+    if (suspended) for (const waiting of this.#queue.drain(nowMs)) waiting.start({ nowMs })
+  }
+
   #next(nowMs: number): Released<Waiting, LiveInstance> | undefined {
     return this.held === 0 ? undefined : this.#queue.release(this.#eligible, this.#look(), nowMs)
   }
@@ -131,6 +138,7 @@ export class PoolHold {
   }
 
   #offReason(): string | undefined {
+    if (this.#suspended) return 'Phasewise is switched off'
     if (this.#parts.setting.when === 'always') return undefined
     const { instances, count } = this.#parts.fleet.candidates(this.#parts.pool)
     for (let i = 0; i < count; i++) {

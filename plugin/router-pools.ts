@@ -6,6 +6,7 @@ import { createAbsent, createGuarded } from './placement/guarded.ts'
 import type { LearnedModel } from './placement/learned-model.ts'
 import { createPolicy, createShapeOf, LEARNED } from './placement/policies.ts'
 import type { Policy } from './placement/policy.ts'
+import { createShadowed } from './placement/shadowed.ts'
 import type { Weights } from './placement/weighted.ts'
 import type { PoolFacts } from './router.ts'
 import { type HoldParts, type HoldSetting, PoolHold } from './router-hold.ts'
@@ -18,6 +19,10 @@ export interface RouterPool {
   readonly aliases: Readonly<Record<string, string>>
   readonly adapters: readonly string[]
   readonly policy: string
+  /** How far the policy is obeyed; 'on' where absent. */
+  readonly mode?: 'off' | 'shadow' | 'canary' | 'on' | undefined
+  /** In mode canary: the share of calls that the policy places. */
+  readonly canaryRatio?: number | undefined
   readonly weights?: { readonly [key in keyof Weights]?: number | undefined } | undefined
   readonly fallbackPolicy: string
   readonly explorationRatio: number
@@ -35,8 +40,11 @@ export interface RouterPool {
 
 /** One pool with what decides and holds for it. */
 export interface ServedPool {
-  readonly pool: RouterPool
-  readonly policies: PoolPolicies
+  pool: RouterPool
+  /** What decides now; replaced when settings change. */
+  policies: PoolPolicies
+  /** What decides while Phasewise is switched off: the fallback policy alone, and nothing explored. */
+  plain: PoolPolicies
   /** Absent where nothing is ever held. */
   readonly hold?: PoolHold
 }
@@ -74,18 +82,49 @@ export function servePools(
 }
 
 function servePool(pool: RouterPool, { nowMs, ...holding }: Holding): ServedPool {
-  const { profileOf } = pool
-  const policy = policyOf(pool, nowMs)
-  const setting = policy.hold ? demandedHold(policy.hold, pool.hold) : pool.enginePriority ? undefined : ownHold(pool)
+  const { hold: demanded } = policyOf(pool, nowMs)
+  const setting = demanded ? demandedHold(demanded, pool.hold) : pool.enginePriority ? undefined : ownHold(pool)
   return {
     pool,
-    policies: {
-      policy,
-      fallbackPolicy: createPolicy(pool.fallbackPolicy, { profileOf }),
-      explorationRatio: pool.explorationRatio,
-    },
+    ...decidersOf(pool, { count: holding.count, nowMs }),
     ...(setting ? { hold: new PoolHold({ ...holding, pool: pool.name, setting }) } : {}),
   }
+}
+
+/** What deciding for a pool needs besides the pool. */
+interface Deciding {
+  readonly count: (what: string) => void
+  readonly nowMs: () => number
+}
+
+/** The pool's policies as its mode obeys them, and those of a pool that is off. */
+function decidersOf(pool: RouterPool, { count, nowMs }: Deciding): Pick<ServedPool, 'policies' | 'plain'> {
+  const { mode = 'on', canaryRatio = 0, explorationRatio, profileOf } = pool
+  const policy = policyOf(pool, nowMs)
+  const fallbackPolicy = createPolicy(pool.fallbackPolicy, { profileOf })
+  const plain = { policy: fallbackPolicy, fallbackPolicy, explorationRatio: 0 }
+  if (mode === 'off') return { policies: plain, plain }
+  if (mode === 'shadow') return { policies: { ...plain, policy: createShadowed({ obeyed: fallbackPolicy, shadow: policy, count }) }, plain }
+  return { policies: { policy, fallbackPolicy, explorationRatio, ...(mode === 'canary' ? { canaryRatio } : {}) }, plain }
+}
+
+/**
+ * Lets changed settings of a pool count from the next call on: policies, weights, exploration and mode. A policy that stays the same keeps what it has
+ * learned; names, instances, and holding stay as they were started. Throws on an unknown policy name, and then changes nothing.
+ */
+export function configurePool(at: ServedPool, wanted: RouterPool, deciding: Deciding): void {
+  const pool = { ...wanted, model: wanted.model ?? at.pool.model }
+  const rules = ({ policy, fallbackPolicy, mode, weights }: RouterPool): string => JSON.stringify([policy, fallbackPolicy, mode, weights])
+  if (rules(pool) === rules(at.pool)) {
+    const { canaryRatio, ...rest } = at.policies
+    const explores = rest.policy !== at.plain.policy && pool.mode !== 'shadow'
+    at.policies = {
+      ...rest,
+      explorationRatio: explores ? pool.explorationRatio : 0,
+      ...(canaryRatio === undefined || pool.canaryRatio === undefined ? {} : { canaryRatio: pool.canaryRatio }),
+    }
+  } else Object.assign(at, decidersOf(pool, deciding))
+  at.pool = pool
 }
 
 /** A learned policy is guarded: what a rule cannot do wrong, a model may. */

@@ -11,6 +11,11 @@ export interface PoolPolicies {
   readonly policy: Policy
   readonly fallbackPolicy: Policy
   readonly explorationRatio: number
+  /**
+   * Canary: the policy places this share of the calls, 0 to 1, drawn per call; the fallback policy places the others and explores nothing. All where
+   * absent. The propensity logged is that within the arm, which the policy's name tells.
+   */
+  readonly canaryRatio?: number
 }
 
 /** Which candidate was drawn, by which policy, and why. */
@@ -46,9 +51,11 @@ export function createChoose(parts: { readonly rng: Rng; readonly count: (what: 
     }
   }
   return (input) => {
-    const { policy, fallbackPolicy, explorationRatio } = input.policies
-    const own = draw(input, policy, explorationRatio)
-    if (own) return { draw: own, policy, reason: own.reason }
+    const { policy, fallbackPolicy, explorationRatio, canaryRatio } = input.policies
+    const isOutside = canaryRatio !== undefined && parts.rng.next() >= canaryRatio
+    const [arm, armExploration] = isOutside ? [fallbackPolicy, 0] : [policy, explorationRatio]
+    const own = draw(input, arm, armExploration)
+    if (own) return { draw: own, policy: arm, reason: own.reason }
     const fallback = draw(input, fallbackPolicy, 0)
     if (fallback) return { draw: fallback, policy: fallbackPolicy, reason: 'fallback policy' }
     const any = draw(input, lastResort, 0)

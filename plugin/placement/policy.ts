@@ -34,6 +34,7 @@ export type Reason =
   | 'drawn at random'
   | 'explored'
   | 'fallback policy'
+  | 'switched off'
   | 'any reachable instance'
 
 /**
