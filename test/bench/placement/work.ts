@@ -79,7 +79,7 @@ function believing({ fleet }: Scenario, factor: number): (name: string) => Engin
 /** Log-normal around a common length, whatever the call is. */
 function blindPredictor(seed: number): TwinPredictor {
   const dice = createRng(seed).stream('blind predictor')
-  return { predict: () => Math.max(1, Math.round(150 * Math.exp(dice.normal()))), learn: () => undefined }
+  return { predict: () => ({ tokens: Math.max(1, Math.round(150 * Math.exp(dice.normal()))) }), learn: () => undefined }
 }
 
 /** Files whose code only learned arms run through. */
