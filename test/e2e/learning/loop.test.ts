@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { endAll } from '../processes.ts'
+import { endAll, eventually } from '../processes.ts'
 import { type LoopResult, runLoop } from './loop.ts'
 import { type LearningSite, startLearningSite } from './site.ts'
 
@@ -19,6 +19,7 @@ test('a day, a night, a canary and a day after: every step is there, no call is 
     const back = await site.command('models', 'rollback', 'policy')
     expect(back.text).toMatch(/done: the configured policies serve/)
     await expectRefusal(site, result)
+    await expectRetrain(site)
   } finally {
     await site.close()
   }
@@ -43,11 +44,23 @@ function expectLoop({ control, reader }: LearningSite, result: LoopResult, lines
   expect(control.models.history({ limit: 5, kind: 'policy' })).toMatchObject([{ action: 'promote', modelId: result.policy.modelId }])
 }
 
+/** What the admin asks by intent: a night of the running Phasewise, and its end. */
+async function expectRetrain({ control }: LearningSite): Promise<void> {
+  const ask = (kind: string, subject: unknown): number => control.intents.append({ kind, subject, askedBy: 'ada' })
+  const asked = ask('retrain', { only: 'policy', generations: 1_000 })
+  const run = await eventually('the run is under way', () =>
+    control.trainingRuns.list({ limit: 1 }).find((one) => one.askedBy === 'ada' && one.phase === 'policy'),
+  )
+  expect(control.intents.get(asked)).toMatchObject({ state: 'done', answer: `run ${run.runId} waits for the trainer` })
+  ask('cancel', { runId: run.runId })
+  const ended = await eventually('it has stopped', () => control.trainingRuns.list({ limit: 1 }).find((one) => one.state === 'cancelled'))
+  expect(ended).toMatchObject({ runId: run.runId, error: 'cancelled by ada', plan: { trigger: 'admin', only: 'policy' } })
+}
+
 /** A damaged file is refused by name, and what serves stays. */
 async function expectRefusal(site: LearningSite, { policy }: LoopResult): Promise<void> {
   const path = join(site.folder, '.phasewise', policy.folder, 'model.onnx')
   const bytes = readFileSync(path)
-  const { writeFileSync } = await import('node:fs')
   writeFileSync(path, bytes.subarray(0, 100))
   const refused = await site.command('models', 'promote', policy.version, '--force')
   expect(refused.ended).toBe(1)
