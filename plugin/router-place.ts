@@ -14,7 +14,7 @@ import { learn, tellPolicy } from './router-lessons.ts'
 import { configurePool, type RouterPool, type Served, servePools } from './router-pools.ts'
 import { noInstance, unknownModel } from './router-refusals.ts'
 import { Roster } from './router-roster.ts'
-import { describeDecision, type Known, settledRow, unplacedRow } from './router-rows.ts'
+import { describeDecision, type Known, namedRows, settledRow, unplacedRow } from './router-rows.ts'
 import { expectedOf, LiveTicket } from './router-ticket.ts'
 
 export type { RouterPool } from './router-pools.ts'
@@ -207,7 +207,7 @@ function createPreview(parts: RouterParts, names: ReadonlyMap<string, Served>, i
     const decision = decide({ ...deciding, lengthVersion: known.lengthVersion, nowMs, ...subset })
     if (!decision) throw noInstance(pool.name, options)
     const row = describeDecision({ decision, known, decisionMs: 0, heldMs: 0, placedMs: 0 })
-    return { pool: served.facts, placement: decision.placement, expected: expectedOf(row) }
+    return { pool: served.facts, placement: decision.placement, expected: expectedOf(row), ...namedRows(decision.candidates) }
   }
 }
 
