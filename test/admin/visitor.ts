@@ -8,6 +8,7 @@ import { hashPassword } from '../../admin/access/password.ts'
 import { createSessionStore } from '../../admin/access/session.ts'
 import type { Route } from '../../admin/answer.ts'
 import { createAdmin } from '../../admin/app.ts'
+import type { RouterLine } from '../../admin/router-line.ts'
 import { createManualClock, type ManualClock } from '../../plugin/clock.ts'
 import type { ConfigParts } from '../../plugin/config.ts'
 import { type Control, openControl } from '../../plugin/log/control.ts'
@@ -52,6 +53,8 @@ pools:
 export interface StageParts {
   /** phasewise.yaml; FILE when absent. */
   readonly file?: ConfigParts['input']
+  /** The router's own API; nothing is reached when absent. */
+  readonly line?: RouterLine
   readonly oidc?: (publicUrl: () => string) => OidcDoor
 }
 
@@ -72,6 +75,7 @@ export async function openStage(parts: Partial<HistoryParts> & StageParts = {}):
     facts: { version: '0.1.0', logPath: join(dataDir, 'log.sqlite'), retentionDays: 30 },
     onError: (error) => errors.push(error),
     publicUrl: () => url,
+    ...(parts.line && { line: parts.line }),
     configuration: {
       input: parts.file ?? { path: '/etc/phasewise.yaml', text: FILE },
       env: { SECRET: 'not to be seen' },
