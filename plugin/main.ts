@@ -154,6 +154,15 @@ program
     runEvaluateLength(options)
   })
 
+program
+  .command('lab-run', { hidden: true })
+  .requiredOption('--data-dir <folder>')
+  .requiredOption('--run <id>', 'id of the run', number(1))
+  .action(async ({ dataDir, run }: { dataDir: string; run: number }) => {
+    const { runLab } = await import('./main-lab.ts')
+    process.exitCode = await runLab({ dataDir, runId: run })
+  })
+
 program.command('role <role>', { hidden: true }).action(async (role: Role) => {
   const roles: Readonly<Record<Role, () => Promise<void>>> = {
     router: async () => (await import('./main-router.ts')).runRouterRole(),

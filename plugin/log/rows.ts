@@ -1,6 +1,7 @@
 import type { Call } from '../call/call.ts'
 import type { Outcome, OutcomeKind } from '../outcome/outcome.ts'
 import type { Reason } from '../placement/policy.ts'
+import type { FleetChange } from './control/fleet-changes.ts'
 import type { Retention } from './messages.ts'
 
 /** What the router hands to the log, plain and cloneable: it crosses a thread. The log thread turns it into SQL. */
@@ -22,6 +23,10 @@ export interface DecisionRow {
   readonly heldMs: number
   readonly promptTokensEstimate: number
   readonly predictedOutputTokens?: number
+  /** What predicted the length: 'model', or which fallback. */
+  readonly lengthSource?: string
+  /** The predicted distribution, packed (see call/length-axis.ts). */
+  readonly predictedLength?: Uint16Array
   readonly predictedTtftMs?: number
   readonly predictedE2eMs?: number
   /** From arrival to the placement obeyed, ms: parse, hold and decision. */
@@ -71,7 +76,10 @@ export interface CallRow {
   readonly pool: string
   readonly call: Pick<Call, 'callId' | 'arrivedUnixMs' | 'api' | 'model' | 'stream' | 'promptBytes' | 'caller'> & {
     readonly maxTokens?: number
+    readonly systemHash?: number
   }
+  /** What the length model read, half-precision bits, and the hash of its feature list; absent like the text features. */
+  readonly lengthRow?: { readonly featureHash: string; readonly row: Uint16Array }
   /** Absent when the operator switched text features off. */
   readonly textFeatures?: Uint32Array
   /** Chained hashes of the prompt's 256-byte blocks, lower 32 bits, the first `LOGGED_PREFIX_BLOCKS_MAX`; absent like the text features. */
@@ -205,6 +213,8 @@ export interface Log {
   readonly drained: readonly { readonly pool: string; readonly instance: string }[]
   /** Phasewise was switched off by intent and not on again, as stored, read at start. */
   readonly isOff: boolean
+  /** What people changed of the fleet's list by intent, as stored, read at start. */
+  readonly fleetChanges: readonly FleetChange[]
   /** From now on so much is kept. */
   retain(retention: Retention): void
   /** Resolves when all appended so far is on disk. */

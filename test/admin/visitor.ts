@@ -11,8 +11,12 @@ import { createAdmin } from '../../admin/app.ts'
 import type { RouterLine } from '../../admin/router-line.ts'
 import { createManualClock, type ManualClock } from '../../plugin/clock.ts'
 import type { ConfigParts } from '../../plugin/config.ts'
+import { HOLD_ORDERS } from '../../plugin/hold/hold-rules.ts'
 import { type Control, openControl } from '../../plugin/log/control.ts'
 import { openReader, type Query, type Reader, type SqlParams } from '../../plugin/log/read/reader.ts'
+import { POLICY_NAMES } from '../../plugin/placement/policies.ts'
+import { SCENARIO_NAMES } from '../../plugin/simulation/scenario/names.ts'
+import { furnish } from './furniture.ts'
 import { type HistoryParts, writeHistory, writeNow } from './history.ts'
 
 /** When the stage's clock stands at first. */
@@ -56,6 +60,8 @@ export interface StageParts {
   /** The router's own API; nothing is reached when absent. */
   readonly line?: RouterLine
   readonly oidc?: (publicUrl: () => string) => OidcDoor
+  /** Models, nights, trials and results as after some weeks. */
+  readonly furnished?: true
 }
 
 /** Opens a stage; close it. */
@@ -65,6 +71,7 @@ export async function openStage(parts: Partial<HistoryParts> & StageParts = {}):
   const callIds = writeHistory({ dataDir, nowUnixMs: NOW_UNIX_MS, hours: 2, calls: 600, seed: 7, ...parts })
   const reader = openReader(join(dataDir, 'log.sqlite'))
   const control = openControl({ path: join(dataDir, 'control.sqlite'), clock })
+  if (parts.furnished) furnish(control, parts.poison)
   const asked: Stage['asked'] = []
   const errors: unknown[] = []
   let url = ''
@@ -83,6 +90,8 @@ export async function openStage(parts: Partial<HistoryParts> & StageParts = {}):
     },
     trustedProxies: 0,
     oidc: parts.oidc?.(() => url),
+    lab: { scenarios: SCENARIO_NAMES, policies: POLICY_NAMES, holds: HOLD_ORDERS, nudge: () => undefined },
+    night: () => ({ schedule: '0 3 * * *', timeZone: 'UTC', jitterMinutes: 10, days: 7, afterwards: 'register' }),
   })
   const server = createServer(app)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
