@@ -19,6 +19,8 @@ export interface Visit {
   /** The browser, as it calls itself. */
   readonly agent: string
   readonly theme: Theme
+  /** Chosen on the Access page; undefined: as the browser says. */
+  readonly chosenZone: string | undefined
   /** To be sent back by every form. */
   readonly formToken: string
   readonly session: Session | undefined

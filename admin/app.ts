@@ -1,10 +1,11 @@
 import express, { type Express, type NextFunction, type Request, type Response } from 'express'
 import helmet from 'helmet'
 import type { Clock } from '../plugin/clock.ts'
+import type { ConfigParts } from '../plugin/config.ts'
 import type { Control } from '../plugin/log/control.ts'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import { createRollups } from '../plugin/log/read/rollups.ts'
-import { COOKIES, readCookies } from './access/cookies.ts'
+import { COOKIES, readCookies, zoneFromCookie } from './access/cookies.ts'
 import type { OidcDoor } from './access/oidc.ts'
 import { isSameOrigin } from './access/origin.ts'
 import { createSessionStore } from './access/session.ts'
@@ -14,8 +15,10 @@ import { createToken, sameSecret } from './access/tokens.ts'
 import { type Answer, mayUse, type Route, type Theme, type Visit } from './answer.ts'
 import { readAssets } from './assets.ts'
 import type { FrameFacts } from './frame.ts'
+import { createRouterLine, type RouterLine } from './router-line.ts'
 import { createRoutes } from './routes.ts'
 import { createSender, setCookies } from './send.ts'
+import { inZone } from './zone.ts'
 
 /** What the admin is made of. `facts` are what the foot tells. */
 export interface AdminParts {
@@ -23,8 +26,12 @@ export interface AdminParts {
   readonly control: Control
   readonly clock: Clock
   readonly facts: FrameFacts
+  /** The router's own API; without it what needs it says so. */
+  readonly line?: RouterLine
   /** Reverse proxies in front whose word on a visitor's address is believed. */
   readonly trustedProxies: number
+  /** What the configuration is read from: Settings checks changes by the very schema of the file. */
+  readonly configuration: ConfigParts
   /** Address that people reach the admin at, without a slash at its end. */
   readonly publicUrl: () => string
   /** Sign-in elsewhere, beside passwords. */
@@ -39,12 +46,13 @@ const AGENT_CHARS_MAX = 300
 /** A form of ours is a few hundred bytes. */
 const FORM_BYTES_MAX = 16 * 1024
 
-/** A strict policy: nothing inline, nothing from elsewhere, no script at all. */
+/** A strict policy: nothing inline, nothing from elsewhere. */
 const HEADERS = helmet({
   contentSecurityPolicy: {
     useDefaults: false,
     directives: {
       defaultSrc: ["'none'"],
+      scriptSrc: ["'self'"],
       styleSrc: ["'self'"],
       imgSrc: ["'self'"],
       formAction: ["'self'"],
@@ -68,9 +76,11 @@ export function createAdmin(parts: AdminParts): { readonly app: Express; readonl
     sessions,
     throttle: createThrottle(clock),
     rollups: createRollups(),
+    line: parts.line ?? createRouterLine(undefined),
     shownOnce: createShownOnce(clock),
     oidc: parts.oidc,
     publicUrl: parts.publicUrl,
+    configuration: parts.configuration,
     onError: parts.onError,
   })
   const assets = readAssets()
@@ -96,13 +106,15 @@ export function createAdmin(parts: AdminParts): { readonly app: Express; readonl
   for (const route of routes) {
     app[route.method](route.path, async (request, response) => {
       const visit = visitOf(request, response)
-      send(response, visit, refusal(route, visit, request) ?? (await route.handle(visit)))
+      await inZone(zoneOf(request), async () => send(response, visit, refusal(route, visit, request) ?? (await route.handle(visit))))
     })
   }
   app.use((request, response) => {
     const visit = visitOf(request, response)
     const text = 'There is no page at this address. It may have been typed wrongly, or the page has moved.'
-    send(response, visit, signInFirst(visit) ?? { kind: 'problem', status: 404, title: 'Page not found', text })
+    inZone(zoneOf(request), () =>
+      send(response, visit, signInFirst(visit) ?? { kind: 'problem', status: 404, title: 'Page not found', text }),
+    )
   })
   app.use((error: unknown, request: Request, response: Response, _next: NextFunction) => {
     const status = statusOf(error)
@@ -156,6 +168,7 @@ function readVisit(parts: {
     setCookies(response, [{ name: COOKIES.form, value: formToken }])
   }
   const theme = cookies.get(COOKIES.theme)
+  const chosenZone = cookies.get(COOKIES.zone)
   const isPost = request.method === 'POST'
   return {
     url: isPost ? '/' : request.originalUrl,
@@ -166,12 +179,20 @@ function readVisit(parts: {
     nowUnixMs,
     address: request.ip ?? 'unknown',
     agent: (request.headers['user-agent'] ?? '').slice(0, AGENT_CHARS_MAX),
+    chosenZone: chosenZone === undefined ? undefined : zoneFromCookie(chosenZone),
     theme: theme === 'light' || theme === 'dark' ? theme : ('system' satisfies Theme),
     formToken,
     session: found?.session,
     oidcToken: cookies.get(COOKIES.oidc),
     user: found?.user,
   }
+}
+
+/** The zone chosen, else the one that the browser told. */
+function zoneOf(request: Request): string | undefined {
+  const cookies = readCookies(request.headers.cookie)
+  const value = cookies.get(COOKIES.zone) ?? cookies.get(COOKIES.browserZone)
+  return value === undefined ? undefined : zoneFromCookie(value)
 }
 
 /** Only texts: of a name given twice the first, of an empty one nothing. */

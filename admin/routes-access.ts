@@ -3,10 +3,12 @@ import { accessPage } from './pages/access/access.ts'
 import { changePassword, endOwnSession, passwordPage, setPassword } from './pages/access/account.ts'
 import { addKey, confirmRevoke, revokeKey } from './pages/access/keys.ts'
 import { addPerson, changeRole, confirmRemove, endSessions, makeLink, personPage, removePerson } from './pages/access/people.ts'
+import { auditPage, exportAudit } from './pages/audit.ts'
 import { beginOidc, finishOidc } from './pages/oidc.ts'
+import { setZone } from './pages/theme.ts'
 import type { PageParts } from './routes.ts'
 
-/** Who may come in, and how. */
+/** Who may come in and how, and what everybody did. */
 export function accessRoutes(parts: PageParts): Route[] {
   return [
     { method: 'get', path: '/password/:token', need: 'anyone', handle: (visit) => passwordPage(parts, visit) },
@@ -16,6 +18,7 @@ export function accessRoutes(parts: PageParts): Route[] {
     { method: 'get', path: '/access', need: 'viewer', handle: (visit) => accessPage(parts, visit) },
     { method: 'post', path: '/access/password', need: 'viewer', handle: (visit) => changePassword(parts, visit) },
     { method: 'post', path: '/access/sessions/end', need: 'viewer', handle: (visit) => endOwnSession(parts, visit) },
+    { method: 'post', path: '/access/zone', need: 'viewer', handle: setZone },
     { method: 'post', path: '/access/people', need: 'admin', handle: (visit) => addPerson(parts, visit) },
     { method: 'get', path: '/access/people/:userId', need: 'admin', handle: (visit) => personPage(parts, visit) },
     { method: 'post', path: '/access/people/:userId/role', need: 'admin', handle: (visit) => changeRole(parts, visit) },
@@ -26,5 +29,7 @@ export function accessRoutes(parts: PageParts): Route[] {
     { method: 'post', path: '/access/keys', need: 'admin', handle: (visit) => addKey(parts, visit) },
     { method: 'get', path: '/access/keys/:keyId/revoke', need: 'admin', handle: (visit) => confirmRevoke(parts, visit) },
     { method: 'post', path: '/access/keys/:keyId/revoke', need: 'admin', handle: (visit) => revokeKey(parts, visit) },
+    { method: 'get', path: '/audit', need: 'operator', handle: (visit) => auditPage(parts, visit) },
+    { method: 'get', path: '/audit/export', need: 'operator', handle: (visit) => exportAudit(parts, visit) },
   ]
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../plugin/clock.ts'
+import type { ConfigParts } from '../plugin/config.ts'
 import type { Control } from '../plugin/log/control.ts'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import type { Rollups } from '../plugin/log/read/rollups.ts'
@@ -12,9 +13,12 @@ import { decisionsPage } from './pages/decisions.ts'
 import { askForDrain, confirmDrain, fleetPage } from './pages/fleet.ts'
 import { overviewPage } from './pages/overview.ts'
 import { signIn, signInPage, signOut } from './pages/sign-in.ts'
+import { confirmSwitch, turnSwitch } from './pages/switch.ts'
 import { setTheme } from './pages/theme.ts'
 import { welcome, welcomePage } from './pages/welcome.ts'
+import type { RouterLine } from './router-line.ts'
 import { accessRoutes } from './routes-access.ts'
+import { runRoutes } from './routes-run.ts'
 
 /** What pages are made of. */
 export interface PageParts {
@@ -24,9 +28,12 @@ export interface PageParts {
   readonly sessions: SessionStore
   readonly throttle: Throttle
   readonly rollups: Rollups
+  /** The router's own API. */
+  readonly line: RouterLine
   readonly shownOnce: ShownOnce
   readonly oidc: OidcDoor | undefined
   readonly publicUrl: () => string
+  readonly configuration: ConfigParts
   readonly onError: (error: unknown, url: string) => void
 }
 
@@ -41,6 +48,8 @@ export function createRoutes(parts: PageParts): Route[] {
     { method: 'post', path: '/sign-out', need: 'anyone', handle: (visit) => signOut(parts, visit) },
     { method: 'post', path: '/theme', need: 'anyone', handle: setTheme },
     { method: 'get', path: '/', need: 'viewer', handle: (visit) => overviewPage(parts, visit) },
+    { method: 'get', path: '/switch', need: 'operator', handle: (visit) => confirmSwitch(parts, visit) },
+    { method: 'post', path: '/switch', need: 'operator', handle: (visit) => turnSwitch(parts, visit) },
     { method: 'get', path: '/decisions', need: 'viewer', handle: (visit) => decisionsPage(parts, visit) },
     { method: 'get', path: '/decisions/:callId', need: 'viewer', handle: (visit) => decisionPage(parts, visit) },
     { method: 'get', path: '/fleet', need: 'viewer', handle: (visit) => fleetPage(parts, visit) },
@@ -48,6 +57,7 @@ export function createRoutes(parts: PageParts): Route[] {
     { method: 'post', path: '/fleet/drain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'drain') },
     { method: 'post', path: '/fleet/undrain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'undrain') },
     ...accessRoutes(parts),
+    ...runRoutes(parts),
   ]
 }
 

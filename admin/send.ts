@@ -36,7 +36,7 @@ const STYLES = ['phasewise.css', 'forms.css']
 /** A sender over the views of this folder. */
 export function createSender(parts: SenderParts): Sender {
   const render = createRender()
-  const links = { styles: STYLES.map(parts.href), icon: parts.href('favicon.svg') }
+  const links = { styles: STYLES.map(parts.href), script: parts.href('phasewise.js'), icon: parts.href('favicon.svg') }
   const page = (visit: Visit, view: string, model: Record<string, unknown>): string => {
     const frame = visit.user === undefined ? undefined : parts.reader.read((query) => frameModel(query, visit, parts.facts))
     return render(view, { ...model, ...common(visit), ...links, frame })

@@ -1,5 +1,6 @@
 import { createServer, type Server } from 'node:http'
 import type { Clock } from '../plugin/clock.ts'
+import type { ConfigParts } from '../plugin/config.ts'
 import type { AdminConfig } from '../plugin/config-admin.ts'
 import type { Listen } from '../plugin/config-schema.ts'
 import { openControl } from '../plugin/log/control.ts'
@@ -7,15 +8,19 @@ import { openReader } from '../plugin/log/read/reader.ts'
 import { createOidcDoor } from './access/oidc.ts'
 import { createAdmin } from './app.ts'
 import type { FrameFacts } from './frame.ts'
+import type { RouterLine } from './router-line.ts'
 
 /** What the admin process is made of. Both databases must exist: the migrations make them. */
 export interface AdminProcessParts {
   readonly listen: Listen
   readonly config: Omit<AdminConfig, 'listen'>
+  /** What the configuration is read from, for Settings. */
+  readonly configuration: ConfigParts
   readonly logPath: string
   readonly controlPath: string
   readonly clock: Clock
   readonly facts: Omit<FrameFacts, 'logPath'>
+  readonly line?: RouterLine
   /** Where lines for the operator go. */
   readonly write: (line: string) => void
 }
@@ -33,7 +38,7 @@ const REQUEST_TIMEOUT_MS = 30_000
 
 /** Opens the databases and listens. Rejects in words that name the key to change when the address cannot be had. */
 export async function runAdmin(parts: AdminProcessParts): Promise<RunningAdmin> {
-  const { listen, clock, write } = parts
+  const { listen, clock, write, line } = parts
   const facts = { ...parts.facts, logPath: parts.logPath }
   const reader = openReader(parts.logPath)
   const control = openControl({ path: parts.controlPath, clock })
@@ -48,7 +53,9 @@ export async function runAdmin(parts: AdminProcessParts): Promise<RunningAdmin> 
       clock,
       facts,
       onError,
+      ...(line && { line }),
       publicUrl,
+      configuration: parts.configuration,
       trustedProxies,
       oidc: oidc && createOidcDoor({ config: oidc, publicUrl, clock }),
     }).app,

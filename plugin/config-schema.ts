@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { adminSchema } from './config-admin.ts'
 import { holdSchema } from './config-hold.ts'
+import { modeSchema } from './config-mode.ts'
 
 /** What phasewise.yaml may say: shapes, defaults, and the sentence that each mistake is answered with. */
 export interface Listen {
@@ -77,6 +78,8 @@ const pool = z
     adapters: z.array(name).default([]),
     engine: engine.default('vllm'),
     policy: name.default('least-request-speed'),
+    mode: modeSchema,
+    canary: ratio(0.1),
     weights: z.strictObject({ queue: z.number(), kv: z.number(), prefix: z.number(), adapter: z.number() }).partial().optional(),
     fallbackPolicy: name.default('least-request'),
     exploration: ratio(0.01),

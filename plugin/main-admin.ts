@@ -1,10 +1,12 @@
 import { issueSignInLink } from '../admin/access/link.ts'
+import { createRouterLine } from '../admin/router-line.ts'
 import { runAdmin } from '../admin/serve.ts'
 import { systemClock } from './clock.ts'
 import { openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
-import { configOf } from './main-config.ts'
+import { configParts } from './main-config.ts'
+import { settle } from './main-settings.ts'
 import { VERSION } from './main-version.ts'
 
 /** The admin process: its own port, its own event loop; ending it changes nothing for callers. */
@@ -12,8 +14,8 @@ export function runAdminRole(): void {
   runChild(startAdmin)
 }
 
-async function startAdmin({ input }: StartMessage): Promise<Running> {
-  const config = configOf(input)
+async function startAdmin({ input, line }: StartMessage): Promise<Running> {
+  const { config } = settle(input)
   const { listen } = config.admin
   if (!listen) return { facts: {}, drain: async () => undefined }
   const logPath = databasePath(config.dataDir, 'log')
@@ -22,10 +24,12 @@ async function startAdmin({ input }: StartMessage): Promise<Running> {
     const admin = await runAdmin({
       listen,
       config: config.admin,
+      configuration: configParts(input),
       logPath,
       controlPath,
       clock: systemClock,
       facts: { version: VERSION, retentionDays: config.log.retentionDays },
+      line: createRouterLine(line.port === 0 ? undefined : { url: `http://127.0.0.1:${line.port}`, key: line.key }),
       write: (line) => console.error(`phasewise: ${line}`),
     })
     const signIn = freshLink(controlPath)

@@ -12,6 +12,14 @@ export interface StartMessage {
   /** How often each role has crashed since the supervisor started. */
   readonly crashes: Readonly<Partial<Record<Role, number>>>
   readonly virtual?: VirtualStart
+  readonly line: LineStart
+}
+
+/** How the admin speaks to the router directly: over loopback, with a key made for this start and known to these processes alone. */
+export interface LineStart {
+  readonly key: string
+  /** The router's port to take again after a restart; 0 is any. */
+  readonly port: number
 }
 
 /** What the embedded fleet and its demo traffic need. */

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { systemClock } from './clock.ts'
 import type { Config, ConfigParts } from './config.ts'
@@ -58,12 +59,15 @@ interface Starting {
 async function startAll({ supervisor, file, settings, options }: Starting): Promise<void> {
   let input = file
   let ports: readonly number[] = Array.from({ length: EMBEDDED_COUNT }, () => 0)
+  const key = randomBytes(32).toString('base64url')
+  let linePort = 0
   const proxyUrl = addressOf(settings.gateways.openai.listen)
   const message = (): StartMessage => ({
     type: 'start',
     input: input ?? embeddedConfig([]),
     crashes: supervisor.crashes,
     virtual: { timeFactor: options.timeFactor, ports, proxyUrl: proxyUrl ?? '' },
+    line: { key, port: linePort },
   })
   const begin = (role: Role): Promise<Readonly<Record<string, string>>> => supervisor.start(role, message)
   console.log(
@@ -76,6 +80,7 @@ async function startAll({ supervisor, file, settings, options }: Starting): Prom
     input = embeddedConfig(list)
   }
   const router = await begin('router')
+  linePort = Number(new URL(router.line ?? 'http://127.0.0.1:0').port)
   const admin = settings.admin.listen ? await begin('admin') : {}
   printWelcome({ router, admin, settings, embedded: !file, demo: options.demo })
   if (!file && options.demo && router.proxy) await begin('demo')

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { fileURLToPath } from 'node:url'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import type { Role } from './main-child.ts'
 import { VERSION } from './main-version.ts'
 
@@ -110,9 +110,8 @@ program
     await runSingleInstance(options)
   })
 
-program
-  .command('train')
-  .description('train a model from answered calls')
+const train = program.command('train').description('train a model')
+train
   .command('length')
   .description('the output length predictor, from open sets or JSONL rows {"messages" or "prompt", "outputTokens", "censored"?, …}')
   .requiredOption('--data <path...>', 'folders that hold the open sets, or JSONL files')
@@ -122,6 +121,22 @@ program
   .action(async (options) => {
     const { runTrainLength } = await import('./main-length.ts')
     await runTrainLength(options)
+  })
+train
+  .command('policy')
+  .description('the placement policy, in the twin, over fleets and traffic of every kind')
+  .option('--out <folder>', 'where the model goes', '.phasewise/models/policy')
+  .option('--seed <seed>', 'seed of all chance', number(0), 1)
+  .option('--generations <n>', 'how long it is searched', number(0))
+  .option('--population <n>', 'candidates per generation, even', number(2))
+  .option('--tasks <n>', 'runs of the twin that each candidate is judged on', number(1))
+  .option('--workers <n>', 'threads; the result is the same', number(0), 2)
+  .option('--data <folder>', 'recorded traces to train on as well')
+  .option('--from <folder>', 'a model to start from; the heuristic otherwise')
+  .addOption(new Option('--objective <kind>', 'mean latency, or the share of calls in time').choices(['latency', 'slo']).default('latency'))
+  .action(async (options) => {
+    const { runTrainPolicy } = await import('./main-policy.ts')
+    await runTrainPolicy(options)
   })
 
 program
@@ -154,7 +169,7 @@ try {
 } catch (error) {
   console.error(
     error instanceof Error &&
-      ['ConfigError', 'Unusable', 'DirectoryHeld', 'MigrationRefused', 'TraceError', 'RowError'].includes(error.name)
+      ['ConfigError', 'Unusable', 'DirectoryHeld', 'MigrationRefused', 'TraceError', 'RowError', 'ModelRefused'].includes(error.name)
       ? error.message
       : error,
   )

@@ -36,6 +36,8 @@ export interface DecideInput {
   readonly only?: readonly LiveInstance[]
   /** One of the subset takes the call in any case. */
   readonly insists?: true
+  /** Phasewise is switched off: `policies` are the plain ones. */
+  readonly isOff?: boolean
   readonly nowMs: number
 }
 
@@ -80,10 +82,10 @@ export function createDecide(parts: DecideParts): (input: DecideInput) => Decisi
         instance,
         fallbacks,
         policy: policy.name,
-        reason: list.failOpen || isForced ? 'any reachable instance' : reason,
+        reason: list.failOpen || isForced ? 'any reachable instance' : input.isOff ? 'switched off' : reason,
         propensity: draw.propensity,
         explored: draw.explored,
-        policyVersion: 'none',
+        policyVersion: policy.version ?? 'none',
         lengthVersion: input.lengthVersion,
       },
       prefixMatchRatio: call.prefixBlocks.length === 0 ? 0 : (matched[instance.slot] ?? 0) / call.prefixBlocks.length,

@@ -10,8 +10,9 @@ import type { Rng } from './rng.ts'
 import { PlacementError, type PlaceOptions, type Router, type Ticket } from './router.ts'
 import { createDecide } from './router-decide.ts'
 import type { HoldState, PoolHold, Waiting } from './router-hold.ts'
-import { knowCall, learnOutcome } from './router-know.ts'
-import { type RouterPool, type Served, servePools } from './router-pools.ts'
+import { knowCall } from './router-know.ts'
+import { learn, tellPolicy } from './router-lessons.ts'
+import { configurePool, type RouterPool, type Served, servePools } from './router-pools.ts'
 import { noInstance, unknownModel } from './router-refusals.ts'
 import { Roster } from './router-roster.ts'
 import { describeDecision, type Known, settledRow, unplacedRow } from './router-rows.ts'
@@ -56,6 +57,11 @@ export interface LiveRouter extends Router {
   /** How each pool that may hold does so now. */
   holds(): readonly HoldState[]
   readonly inFlight: () => number
+  /** The kill switch: while off every pool is placed by its fallback policy, nothing is explored and nothing held. */
+  switchOff(isOff: boolean): void
+  readonly isOff: () => boolean
+  /** Changed settings of a pool count from the next call on (see `configurePool`). Throws on an unknown policy name; a pool it does not have is left alone. */
+  configure(pool: RouterPool): void
 }
 
 /** Fallbacks kept beyond the retries allowed, since some will have been ejected by the time they are needed. */
@@ -80,10 +86,11 @@ type Released = Parameters<Waiting['start']>[0]
 /** Makes the loop over these parts. Throws on an unknown policy name. */
 export function createRouter(parts: RouterParts): LiveRouter {
   const { fleet, clock, events } = parts
-  const { pools, names } = servePools(parts.pools, { fleet, count: events.count })
+  const { pools, names } = servePools(parts.pools, { fleet, count: events.count, nowMs: clock.nowMs })
   const holds = new Map(pools.flatMap(({ pool, hold }) => (hold ? [[pool.name, hold] as const] : [])))
   const open = new Roster<LiveTicket>()
-  const start = createStart(parts, { open, names, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
+  let isOff = false
+  const start = createStart(parts, { open, isOff: () => isOff, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
   return {
     async place(call, options) {
       const enteredMs = clock.nowMs()
@@ -95,7 +102,7 @@ export function createRouter(parts: RouterParts): LiveRouter {
       const { hold } = served.at
       return hold ? waitFor({ parts, placing, hold, start }) : start(placing, { nowMs: enteredMs })
     },
-    preview: createPreview(parts, names),
+    preview: createPreview(parts, names, () => isOff),
     poolFor: (model) => names.get(model)?.facts,
     models: () => [...names].map(([id, { at }]) => ({ id, pool: at.pool.name })),
     ready: () => fleet.ready(),
@@ -111,23 +118,34 @@ export function createRouter(parts: RouterParts): LiveRouter {
     },
     holds: () => [...holds.values()].map((hold) => hold.state()),
     inFlight: () => open.size,
+    switchOff(wanted) {
+      isOff = wanted
+      for (const hold of holds.values()) hold.suspend(wanted, clock.nowMs())
+    },
+    isOff: () => isOff,
+    configure(pool) {
+      const at = pools.find((one) => one.pool.name === pool.name)
+      if (at) configurePool(at, pool, { count: events.count, nowMs: () => clock.nowMs() })
+    },
   }
 }
 
 interface Starting {
   readonly open: Roster<LiveTicket>
-  readonly names: ReadonlyMap<string, Served>
+  readonly isOff: () => boolean
   /** Something became free on an instance of this pool. */
   readonly moved: (pool: string) => void
 }
 
 /** Decides, books and gives the ticket, at once; throws PlacementError where no instance may take the call. */
-function createStart(parts: RouterParts, { open, names, moved }: Starting): (placing: Placing, released: Released) => LiveTicket {
+function createStart(parts: RouterParts, { open, isOff, moved }: Starting): (placing: Placing, released: Released) => LiveTicket {
   const { fleet, clock, events, textFeatures, retriesPerCall } = parts
   const decide = createDecide({ fleet, rng: parts.rng, fallbacksMax: retriesPerCall + SPARE_FALLBACKS, count: events.count })
+  // The policy that heard of the placement hears of its end, even where another one decides by then.
+  const told = new WeakMap<LiveTicket, Policy>()
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
-    tellPolicy(parts, names.get(ticket.call.model)?.at.policies.policy, ticket, outcome)
-    learnOutcome(parts, ticket, outcome)
+    tellPolicy(parts, told.get(ticket), ticket, outcome)
+    learn(parts, ticket, outcome)
     parts.log.append(settledRow(ticket, outcome, { textFeatures }))
     events.settled(ticket, outcome)
     moved(ticket.pool.name)
@@ -135,12 +153,13 @@ function createStart(parts: RouterParts, { open, names, moved }: Starting): (pla
   const ticketParts = { fleet, nowMs: () => clock.nowMs(), retriesPerCall, open, settled, moved, count: events.count }
   return (placing, { instances, nowMs }) => {
     const { call, options, served, known, arrivedMs } = placing
-    const { pool, policies } = served.at
+    const { pool, policies, plain } = served.at
     const begunMs = clock.nowMs()
     const heldMs = Math.max(0, nowMs - placing.enteredMs)
     const decision = decide({
       pool: pool.name,
-      policies,
+      policies: isOff() ? plain : policies,
+      isOff: isOff(),
       call,
       facts: heldMs > 0 ? { ...known, heldMs } : known,
       lengthVersion: known.lengthVersion,
@@ -153,7 +172,7 @@ function createStart(parts: RouterParts, { open, names, moved }: Starting): (pla
     policies.policy.onPlaced?.(decision.instance, call, { nowMs, ...known })
     const endedMs = clock.nowMs()
     const decisionMs = placing.knownMs + endedMs - begunMs
-    return new LiveTicket(ticketParts, {
+    const ticket = new LiveTicket(ticketParts, {
       call,
       gateway: options.gateway,
       pool: served.facts,
@@ -164,11 +183,13 @@ function createStart(parts: RouterParts, { open, names, moved }: Starting): (pla
       unwatched: options.unwatched === true,
       ...(pool.enginePriority ? { enginePriority: enginePriority({ call, ...known }) } : {}),
     })
+    told.set(ticket, policies.policy)
+    return ticket
   }
 }
 
 /** Decides as `place` does, and obeys nothing. Dice and counters of its own: what is only tried out must not shift what real calls get. */
-function createPreview(parts: RouterParts, names: ReadonlyMap<string, Served>): Router['preview'] {
+function createPreview(parts: RouterParts, names: ReadonlyMap<string, Served>, isOff: () => boolean): Router['preview'] {
   const { fleet, clock, retriesPerCall } = parts
   const decide = createDecide({
     fleet,
@@ -180,10 +201,11 @@ function createPreview(parts: RouterParts, names: ReadonlyMap<string, Served>): 
     const nowMs = clock.nowMs()
     const served = names.get(call.model)
     if (!served) throw unknownModel(call.model, [...names.keys()])
-    const { pool, policies } = served.at
+    const { pool, policies, plain } = served.at
     const known = knowCall(parts, pool.name, call, served.adapter)
     const subset = options.subset ? { subset: options.subset } : {}
-    const decision = decide({ pool: pool.name, policies, call, facts: known, lengthVersion: known.lengthVersion, nowMs, ...subset })
+    const deciding = { pool: pool.name, policies: isOff() ? plain : policies, isOff: isOff(), call, facts: known }
+    const decision = decide({ ...deciding, lengthVersion: known.lengthVersion, nowMs, ...subset })
     if (!decision) throw noInstance(pool.name, options)
     const row = describeDecision({ decision, known, decisionMs: 0, heldMs: 0, placedMs: 0 })
     return { pool: served.facts, placement: decision.placement, expected: expectedOf(row) }
@@ -249,23 +271,4 @@ function refuse(
   )
   events.count(isGone ? 'left while held' : error === 'shutdown' ? 'held at shutdown' : error)
   return refusal
-}
-
-/** A policy that keeps state learns how its choice ended, in the instance's own time: what passed before its placement is taken off. */
-function tellPolicy({ clock, events }: RouterParts, policy: Policy | undefined, ticket: LiveTicket, outcome: Outcome): void {
-  if (!policy?.onSettled) return
-  const { decision, decisionRow, known } = ticket.input
-  try {
-    policy.onSettled(decision.instance, ticket.call, {
-      nowMs: clock.nowMs(),
-      completed: outcome.kind === 'completed' && ticket.attempts.length === 1,
-      ttftMs: (outcome.ttftMs ?? Number.NaN) - decisionRow.placedMs,
-      tpotMs: outcome.tpotMs ?? Number.NaN,
-      e2eMs: outcome.e2eMs - decisionRow.placedMs,
-      promptTokens: outcome.promptTokens ?? known.promptTokens,
-      outputTokens: outcome.outputTokens ?? Number.NaN,
-    })
-  } catch {
-    events.count('policy failed to take an outcome in')
-  }
 }

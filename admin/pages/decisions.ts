@@ -10,8 +10,9 @@ import {
 } from '../../plugin/log/read/decisions.ts'
 import { formatId, parseId } from '../../plugin/log/read/ids.ts'
 import type { Answer, Model, Visit } from '../answer.ts'
-import { formatCount, formatInstant, formatSeconds, known } from '../format.ts'
+import { formatCount, formatInstant, formatSeconds } from '../format.ts'
 import type { PageParts } from '../routes.ts'
+import { parseInstant } from '../zone.ts'
 import { outcomeTone } from './tone.ts'
 
 const OUTCOMES = ['failed', 'completed', 'instance error', 'timed out', 'client gone'] as const
@@ -62,9 +63,9 @@ function readFilter(query: Visit['query']): { filter: DecisionFilter; problems: 
   }
   const time = (name: string, what: string): number | undefined => {
     const text = query[name]
-    const value = text === undefined ? Number.NaN : Date.parse(text)
-    if (text !== undefined && Number.isNaN(value)) problems.push(`${what} “${text}” is no time: write it like 2026-11-22T14:03.`)
-    return known(value)
+    const value = text === undefined ? undefined : parseInstant(text)
+    if (text !== undefined && value === undefined) problems.push(`${what} “${text}” is no time: write it like 2026-11-22T14:03.`)
+    return value
   }
   for (const name of ['pool', 'policy', 'outcome', 'application', 'gateway'] as const) {
     const value = query[name]

@@ -1,10 +1,11 @@
 import { type InstanceNow, readFleetNow, readOldestCall } from '../../plugin/log/read/now.ts'
 import { type Merged, mergeSlices, type Slice } from '../../plugin/log/read/rollups.ts'
-import type { Answer, Model, Visit } from '../answer.ts'
+import { type Answer, type Model, mayUse, type Visit } from '../answer.ts'
 import { type Chart, createChart, type Series } from '../chart.ts'
 import { formatCount, formatDuration, formatNumber, formatPercent, formatPercentWhole, formatSeconds } from '../format.ts'
 import { routerState } from '../frame.ts'
 import type { PageParts } from '../routes.ts'
+import { switchNotice } from './switch.ts'
 import { stateTone } from './tone.ts'
 
 const MINUTE_MS = 60_000
@@ -64,6 +65,9 @@ export function overviewPage(parts: PageParts, visit: Visit): Answer {
     title: 'Overview',
     model: {
       warning: look.state.warning,
+      notice: switchNotice(visit),
+      isOff: look.state.router?.pools.some((one) => one.off) ?? false,
+      maySwitch: mayUse(visit.user?.role, 'operator'),
       windows: WINDOWS.map((one) => ({ name: one.name, href: address(one, only), current: one === choice })),
       pools: pools.length < 2 ? [] : poolTabs(pools, only, choice),
       sub: `${only === undefined ? (pools.length === 1 ? `pool ${pools[0]}` : `${pools.length} pools`) : `pool ${only}`}, ${countOf(fleet.length, 'instance')}, ${choice.words}`,

@@ -3,6 +3,7 @@ import { type ApiKeys, createApiKeys } from './control/api-keys.ts'
 import { type Audit, createAudit, createSettings, type Settings } from './control/audit.ts'
 import { openDoor } from './control/door.ts'
 import { createIntents, type DrainedInstance, type Intents, listDrained } from './control/intents.ts'
+import { readSwitchedOff, type SwitchedOff } from './control/kill-switch.ts'
 import { createModels, type Models } from './control/models.ts'
 import { createNotices, type Notices } from './control/notices.ts'
 import { createSessions, createSignInLinks, createUsers, type Sessions, type SignInLinks, type Users } from './control/people.ts'
@@ -24,6 +25,8 @@ export interface Control {
   readonly notices: Notices
   /** Instances drained by intent; written when the intent is marked done. */
   drained(): DrainedInstance[]
+  /** Who switched Phasewise off by intent; undefined while it is on. */
+  switchedOff(): SwitchedOff | undefined
   /** All of `act` or nothing of it, e.g. a deed and its audit row. Keep it tiny: admin, trainer and router share one write lock. */
   together<T>(act: () => T): T
   close(): void
@@ -50,6 +53,7 @@ export function openControl(parts: { readonly path: string; readonly clock: Cloc
     trials: createTrials(door, clock),
     notices: createNotices(door, clock),
     drained: () => listDrained(door),
+    switchedOff: () => readSwitchedOff(door),
     together: (act) => door.together(act),
     close: () => door.close(),
   }

@@ -29,6 +29,7 @@ export type ToThread =
     }
   | { readonly kind: 'answer'; readonly intentId: number; readonly state: 'done' | 'refused'; readonly text: string }
   | { readonly kind: 'end trial'; readonly ending: TrialEnding }
+  | { readonly kind: 'retain'; readonly retention: Retention }
   | { readonly kind: 'close' }
 
 /** An instance drained by intent. */
@@ -37,9 +38,16 @@ export interface Drained {
   readonly instance: string
 }
 
+/** What was done by intent and still holds, as stored. */
+export interface Standing {
+  readonly drained: readonly Drained[]
+  /** Phasewise was switched off. */
+  readonly isOff: boolean
+}
+
 /** Log thread to router. */
 export type FromThread =
-  | { readonly kind: 'ready'; readonly drained: readonly Drained[] }
+  | ({ readonly kind: 'ready' } & Standing)
   /** The databases do not fit this Phasewise (migrate.ts): the thread has ended. */
   | { readonly kind: 'unfit'; readonly error: string }
   /** On disk: nothing of it is lost by a kill. */

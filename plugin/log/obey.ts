@@ -1,13 +1,14 @@
 import type { Clock } from '../clock.ts'
 import { type Door, openDoor } from './control/door.ts'
 import { createIntents, type Intents, listDrained } from './control/intents.ts'
+import { readSwitchedOff } from './control/kill-switch.ts'
 import { endTrial, TRIAL_RUNNER } from './control/trials.ts'
-import type { Drained } from './messages.ts'
+import type { Standing } from './messages.ts'
 import type { Intent, TrialEnding } from './rows.ts'
 
 /** The log thread's side of `control.sqlite`: finds what was asked, marks what was answered. Each may throw while the file is busy. */
 export interface IntentDesk {
-  readonly drained: readonly Drained[]
+  readonly standing: Standing
   /** Open intents not handed out by this desk before, oldest first. */
   fresh(): Intent[]
   /** Marks an intent; when the file is busy it is kept and marked by a later `settle`. */
@@ -42,7 +43,10 @@ export function openIntentDesk(parts: { readonly path: string; readonly clock: C
     }
   }
   return {
-    drained: listDrained(door).map(({ pool, instance }) => ({ pool, instance })),
+    standing: {
+      drained: listDrained(door).map(({ pool, instance }) => ({ pool, instance })),
+      isOff: readSwitchedOff(door) !== undefined,
+    },
     fresh() {
       const fresh = intents.open(kinds).filter(({ intentId }) => !handedOut.has(intentId))
       for (const { intentId } of fresh) handedOut.add(intentId)

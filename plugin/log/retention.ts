@@ -25,8 +25,8 @@ const FREE_PAGES_RATIO = 0.1
 const DAY_MS = 86_400_000
 
 /** A Keeper on the writer's connection: retention takes turns with batches and never competes with them for the lock. */
-export function createKeeper(parts: { readonly database: Database.Database; readonly retention: Retention }): Keeper {
-  const { database, retention } = parts
+export function createKeeper(parts: { readonly database: Database.Database; readonly retention: () => Retention }): Keeper {
+  const { database } = parts
   const dropCalls = createCallDropper(database)
   const dropScrapes = createScrapeDropper(database)
   const dropRollups = database.prepare(
@@ -37,13 +37,13 @@ export function createKeeper(parts: { readonly database: Database.Database; read
   const pageBytes = pages('page_size')
 
   const byAge = (nowUnixMs: number): boolean => {
-    const before = nowUnixMs - retention.days * DAY_MS
+    const before = nowUnixMs - parts.retention().days * DAY_MS
     if (dropCalls(before) || dropScrapes(before)) return true
     return dropRollups.run(nowUnixMs - ROLLUP_DAYS * DAY_MS).changes > 0
   }
   const bySize = (): boolean => {
     const usedBytes = (pages('page_count') - pages('freelist_count')) * pageBytes
-    if (usedBytes <= retention.bytes) return false
+    if (usedBytes <= parts.retention().bytes) return false
     // Scrapes go with the calls they explain; without any call left only they can make room.
     const oldestUnixMs = database.prepare('SELECT arrived_unix_ms FROM call ORDER BY call_id LIMIT 1').pluck().get() as number | undefined
     if (dropScrapes(oldestUnixMs ?? Number.POSITIVE_INFINITY)) return true
@@ -51,7 +51,7 @@ export function createKeeper(parts: { readonly database: Database.Database; read
   }
   const giveBack = (): boolean => {
     const [all, free] = [pages('page_count'), pages('freelist_count')]
-    if (free === 0 || (free <= all * FREE_PAGES_RATIO && all * pageBytes <= retention.bytes)) return false
+    if (free === 0 || (free <= all * FREE_PAGES_RATIO && all * pageBytes <= parts.retention().bytes)) return false
     database.pragma(`incremental_vacuum(${PAGES_AT_ONCE})`)
     return pages('freelist_count') < free
   }

@@ -1,6 +1,7 @@
 import type { Call } from '../call/call.ts'
 import type { Outcome, OutcomeKind } from '../outcome/outcome.ts'
 import type { Reason } from '../placement/policy.ts'
+import type { Retention } from './messages.ts'
 
 /** What the router hands to the log, plain and cloneable: it crosses a thread. The log thread turns it into SQL. */
 
@@ -150,6 +151,8 @@ export interface NowRow {
       readonly name: string
       readonly policy: string
       readonly models: readonly string[]
+      /** Phasewise is switched off: the fallback policy places. */
+      readonly off?: true
       /** Absent where nothing is ever held; `offReason` while it is not. */
       readonly hold?: { readonly order: string; readonly held: number; readonly offReason?: string }
     }[]
@@ -207,6 +210,10 @@ export interface Log {
   endTrial(ending: TrialEnding): void
   /** Instances drained by intent, as stored, read at start. */
   readonly drained: readonly { readonly pool: string; readonly instance: string }[]
+  /** Phasewise was switched off by intent and not on again, as stored, read at start. */
+  readonly isOff: boolean
+  /** From now on so much is kept. */
+  retain(retention: Retention): void
   /** Resolves when all appended so far is on disk. */
   flush(): Promise<void>
   close(): Promise<void>

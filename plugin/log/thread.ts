@@ -1,6 +1,6 @@
 import Database from 'better-sqlite3'
 import type { Clock } from '../clock.ts'
-import type { FromThread, ThreadData, ToThread } from './messages.ts'
+import type { FromThread, Retention, Standing, ThreadData, ToThread } from './messages.ts'
 import { databasePath, MigrationRefused, migrate, readMigrations } from './migrate.ts'
 import { type IntentDesk, openIntentDesk } from './obey.ts'
 import { createKeeper, type Keeper } from './retention.ts'
@@ -29,6 +29,8 @@ const RETENTION_REST_MS = 20
 /** How long the thread waits for another process that migrates before it says so and tries again. */
 const MIGRATION_WAIT_MS = 2_000
 
+const NOTHING_STANDS: Standing = { drained: [], isOff: false }
+
 /** Serves one router until it says close: writes batches, hands out intents, keeps the log within its bounds. Whatever fails is told and tried again. */
 export function serveLog(parts: { readonly port: ThreadPort; readonly data: ThreadData; readonly clock: Clock }): void {
   const { port, data, clock } = parts
@@ -47,7 +49,7 @@ export function serveLog(parts: { readonly port: ThreadPort; readonly data: Thre
   const control = createControlSide({ port, data, clock, trouble })
   try {
     attempt('opening the log', log.open)
-    port.postMessage({ kind: 'ready', drained: attempt('reading what is drained', control.drained) ?? [] })
+    port.postMessage({ kind: 'ready', ...(attempt('reading what was asked before', control.standing) ?? NOTHING_STANDS) })
   } catch (error) {
     port.postMessage({ kind: 'unfit', error: inWords(error) })
     port.close()
@@ -61,6 +63,7 @@ export function serveLog(parts: { readonly port: ThreadPort; readonly data: Thre
   port.on('message', (message) => {
     if (message.kind === 'batch') log.take(message)
     else if (message.kind === 'answer') control.answer(message)
+    else if (message.kind === 'retain') log.retain(message.retention)
     else if (message.kind === 'end trial') control.endTrial(message.ending)
     else {
       clearInterval(looking)
@@ -84,6 +87,7 @@ interface SideParts {
 function createLogSide({ port, data, clock, trouble }: SideParts) {
   let writer: Writer | undefined
   let keeper: Keeper | undefined
+  let { retention } = data
   let inHand: SentBatch | undefined
   let retry: NodeJS.Timeout | undefined
   let waitMs = RETRY_FIRST_MS
@@ -91,7 +95,7 @@ function createLogSide({ port, data, clock, trouble }: SideParts) {
     if (writer !== undefined) return writer
     const path = migrated(data, clock, 'log')
     writer = openWriter(path)
-    keeper = createKeeper({ database: writer.database, retention: data.retention })
+    keeper = createKeeper({ database: writer.database, retention: () => retention })
     return writer
   }
   const shut = (): void => {
@@ -120,6 +124,9 @@ function createLogSide({ port, data, clock, trouble }: SideParts) {
     take(sent: SentBatch): void {
       inHand = sent
       if (retry === undefined) tryWrite()
+    },
+    retain(wanted: Retention): void {
+      retention = wanted
     },
     /** One portion of retention; true when there is more. While a batch cannot be written there is nothing to do either. */
     keep(): boolean {
@@ -153,7 +160,7 @@ function createControlSide({ port, data, clock, trouble }: SideParts) {
     }
   }
   return {
-    drained: () => open().drained,
+    standing: () => open().standing,
     look(): void {
       attempt('looking for intents', () => {
         open().settle()

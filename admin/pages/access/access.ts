@@ -3,14 +3,15 @@ import { PASSWORD_LENGTH_MIN } from '../../access/password.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../../answer.ts'
 import { formatInstant } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
+import { ZONES, zoneName } from '../../zone.ts'
 import { noticeOf } from '../notice.ts'
 import { keysModel } from './keys.ts'
 
 /** What each role may do, as the page tells it. */
 const ROLES = [
   ['viewer', 'sees every page but the audit; changes only their own password and sessions'],
-  ['operator', 'also drains, tries, trains, promotes, rolls back, switches off and changes settings'],
-  ['admin', 'also reads the audit, gives access to people and programs, and downloads support bundles'],
+  ['operator', 'also reads the audit, drains, tries, trains, promotes, rolls back, switches off and changes settings'],
+  ['admin', 'also gives access to people and programs, and downloads support bundles'],
 ] as const
 
 /** Own account for everybody; people and keys for admins. `problem` and `values` are what a refused form comes back with. */
@@ -30,6 +31,7 @@ export function accessPage(parts: PageParts, visit: Visit, refused: Refused = {}
       you: { name: user.name, role: user.role, signsIn: signsIn(user), hasPassword: user.password !== '' },
       lengthMin: PASSWORD_LENGTH_MIN,
       sessions: parts.control.sessions.listOf(user.userId).map((one) => sessionModel(one, session)),
+      zone: { now: zoneName(), chosen: visit.chosenZone, names: ZONES.map((name) => ({ name, selected: name === visit.chosenZone })) },
       roles: ROLES.map(([name, words]) => ({ name, words })),
       people: isAdmin ? peopleModel(parts, refused.values ?? {}) : undefined,
       keys: isAdmin ? keysModel(parts, visit, refused.values ?? {}) : undefined,

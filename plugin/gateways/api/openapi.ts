@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import * as control from './control-schemas.ts'
 import type { Route } from './routes.ts'
 import * as schemas from './schemas.ts'
 
@@ -18,6 +19,11 @@ const NAMED = [
   schemas.healthAnswer,
   schemas.drainRequest,
   schemas.drainAnswer,
+  control.switchRequest,
+  control.switchAnswer,
+  control.tryAnswer,
+  control.whatIfRequest,
+  control.whatIfAnswer,
   schemas.problem,
 ] as const
 

@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import { unknownPlacement } from './answers.ts'
+import { type ControlParts, controlRoutes } from './control-routes.ts'
 import type { CallName, Desk } from './desk.ts'
 import { Problem } from './problems.ts'
 import type { Scope } from './schemas.ts'
@@ -48,11 +49,12 @@ export interface RouteParts {
     readonly drained: boolean
     readonly askedBy: string
   }) => number | undefined
+  readonly control: ControlParts
 }
 
 /** The table over its parts. */
 export function createRoutes(parts: RouteParts): readonly Route[] {
-  return [...placementRoutes(parts.desk), ...fleetRoutes(parts)]
+  return [...placementRoutes(parts.desk), ...fleetRoutes(parts), ...controlRoutes(parts.control)]
 }
 
 const ok = (value: unknown): Answered => ({ status: 200, value })

@@ -31,6 +31,7 @@ export interface PlacementApiParts {
   readonly instances: () => readonly KnownInstance[]
   readonly fleet: RouteParts['fleet']
   readonly askDrain: RouteParts['askDrain']
+  readonly control: RouteParts['control']
   readonly version: string
   readonly clock: Clock
   readonly nextCallId: () => number
@@ -60,8 +61,8 @@ export async function createPlacementApi(parts: PlacementApiParts): Promise<Plac
   const { clock, count, version } = parts
   const directory = createDirectory({ instances: parts.instances, nowMs: clock.nowMs })
   const desk = new Desk({ ...parts, directory })
-  const { router, fleet, askDrain } = parts
-  const routes = createRoutes({ desk, ready: () => router.ready(), version, fleet, askDrain })
+  const { router, fleet, askDrain, control } = parts
+  const routes = createRoutes({ desk, ready: () => router.ready(), version, fleet, askDrain, control })
   const admit = createAdmit({ keys: parts.keys, openLoopback: parts.openLoopback, nowMs: clock.nowMs, count })
   const document = Buffer.from(JSON.stringify(describeApi(routes, version)))
   const door: Door = { parts, admit, document, switchboard: createSwitchboard(routes) }

@@ -1,5 +1,6 @@
 import type { Door } from './door.ts'
 import type { IntentRecord, IntentState } from './intents.ts'
+import { rememberSwitch } from './kill-switch.ts'
 import { undoPromotion } from './models.ts'
 import { endTrial, TRIAL_RUNNER } from './trials.ts'
 
@@ -14,8 +15,10 @@ export interface Answered {
 /** A drain that was done is remembered; a promotion or trial that the router refused is undone. */
 export function carryOut(door: Door, { intent, state, text, nowUnixMs }: Answered): void {
   const subject = (typeof intent.subject === 'object' && intent.subject !== null ? intent.subject : {}) as Readonly<Record<string, unknown>>
-  if (state === 'done') rememberDrain(door, intent, subject, nowUnixMs)
-  else if (intent.kind === 'serve' && typeof subject.promotionId === 'number')
+  if (state === 'done') {
+    rememberDrain(door, intent, subject, nowUnixMs)
+    rememberSwitch(door, intent, nowUnixMs)
+  } else if (intent.kind === 'serve' && typeof subject.promotionId === 'number')
     undoPromotion(door, subject.promotionId, { why: text, nowUnixMs })
   else if (intent.kind === 'try' && typeof subject.trialId === 'number')
     endTrial(door, { trialId: subject.trialId, state: 'refused', by: TRIAL_RUNNER, why: text }, nowUnixMs)

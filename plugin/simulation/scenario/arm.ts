@@ -1,7 +1,11 @@
 import type { InstanceView } from '../../fleet/instance.ts'
 import { HoldQueue } from '../../hold/hold-queue.ts'
 import { createHoldRule, HOLD_ORDERS, type HoldOrder } from '../../hold/hold-rules.ts'
-import { createTwinPolicy } from '../../placement/policies.ts'
+import { createLearnedRule } from '../../hold/learned-rule.ts'
+import type { HoldRule } from '../../hold/rule.ts'
+import type { EngineShape } from '../../impact/engine-shape.ts'
+import type { LearnedModel } from '../../placement/learned-model.ts'
+import { createShapeOf, createTwinPolicy, LEARNED, type PolicyParts } from '../../placement/policies.ts'
 import type { Policy } from '../../placement/policy.ts'
 import { createRng } from '../../rng.ts'
 import type { HeldSlot } from '../fleet/call-table.ts'
@@ -11,10 +15,13 @@ import { streamOf, type TwinCall } from '../fleet/twin-call.ts'
 import type { Scenario } from './scenarios.ts'
 import { type Score, ScoreSheet } from './score.ts'
 
-/** What is compared: a policy, alone, behind a hold queue, or before engines that are sent the same order as a priority. */
+/**
+ * What is compared: a policy, alone, behind a hold queue, or before engines that are sent the same order as a priority. `learned` brings its own hold, which
+ * 'off' takes away.
+ */
 export interface Arm {
   readonly policy: string
-  readonly hold?: HoldOrder
+  readonly hold?: HoldOrder | 'off'
   readonly enginePriority?: true
 }
 
@@ -22,15 +29,22 @@ export interface Arm {
 const ENGINE_PRIORITY = 'engine-priority'
 
 /** Circumstances of a run besides the scenario's own. */
-export interface Circumstances extends Pick<SimulationOptions, 'routers' | 'scrapeMs' | 'decisionMs' | 'networkMs' | 'predictor'> {}
+export interface Circumstances extends Pick<SimulationOptions, 'routers' | 'scrapeMs' | 'decisionMs' | 'networkMs' | 'predictor'> {
+  /** What `learned` decides by. */
+  readonly model?: LearnedModel
+  /** What the policy believes of an instance's engine; its own profile by default. */
+  readonly believes?: (name: string) => EngineShape
+}
 
 /** "least-kv", "least-kv + kv-time" or "least-kv + engine-priority" as an arm. Throws on an unknown order of holding. */
 export function parseArm(text: string): Arm {
   const [policy = '', hold] = text.split('+').map((part) => part.trim())
   if (hold === undefined) return { policy }
   if (hold === ENGINE_PRIORITY) return { policy, enginePriority: true }
+  if (hold === 'off') return { policy, hold }
   const order = HOLD_ORDERS.find((one) => one === hold)
-  if (!order) throw new Error(`${JSON.stringify(hold)} is no order of holding; there are ${[...HOLD_ORDERS, ENGINE_PRIORITY].join(', ')}`)
+  if (!order)
+    throw new Error(`${JSON.stringify(hold)} is no order of holding; there are ${[...HOLD_ORDERS, ENGINE_PRIORITY, 'off'].join(', ')}`)
   return { policy, hold: order }
 }
 
@@ -45,14 +59,15 @@ export function playArm(
   arm: Arm,
   given: { readonly scenario: Scenario; readonly calls: readonly TwinCall[]; readonly seed: number } & Circumstances,
 ): Score {
-  const { scenario, calls, seed, ...circumstances } = given
+  const { scenario, calls, seed, model, believes, ...circumstances } = given
   const sheet = new ScoreSheet(scenario.fleet.length)
-  const shapes = new Map(scenario.fleet.map((one) => [one.name, one.profile]))
+  const shapes = new Map<string, EngineShape>(scenario.fleet.map(({ name, profile }) => [name, believes?.(name) ?? profile]))
+  const parts = { profileOf: (instance: InstanceView) => shapes.get(instance.name), model }
   const policies = new Map<number, Policy>()
   const policyOf = (router: number): Policy => {
     const known = policies.get(router)
     if (known) return known
-    const made = createTwinPolicy(arm.policy, { profileOf: (instance: InstanceView) => shapes.get(instance.name) })
+    const made = createTwinPolicy(arm.policy, parts)
     policies.set(router, made)
     return made
   }
@@ -63,7 +78,7 @@ export function playArm(
     calls: streamOf(calls),
     policy: policyOf,
     policyName: arm.policy,
-    ...holdOf(arm, policyOf(0)),
+    ...holdOf(arm, policyOf(0), parts),
     rng: createRng(seed).stream('policy'),
     onEnd: (end) => sheet.add(end),
     ...(scenario.script ? { script: scenario.script } : {}),
@@ -73,11 +88,18 @@ export function playArm(
 }
 
 /** A hold queue per router: the arm's own, or the one that the policy itself brings. */
-export function holdOf(arm: Arm, policy: Policy): Pick<SimulationOptions, 'hold'> {
-  const create = arm.hold === undefined ? undefined : () => createHoldRule({ order: arm.hold as HoldOrder })
-  const rule =
-    create ?? (policy.hold ? () => createHoldRule({ order: 'fcfs', reserveRatio: undefined, readyOnly: true, ...policy.hold }) : undefined)
+export function holdOf(arm: Arm, policy: Policy, parts: PolicyParts): Pick<SimulationOptions, 'hold'> {
+  const rule = ruleOf(arm, policy, parts)
   return rule ? { hold: () => new HoldQueue<HeldSlot>({ rule: rule() }) } : {}
+}
+
+function ruleOf({ hold, policy: name }: Arm, policy: Policy, parts: PolicyParts): (() => HoldRule) | undefined {
+  if (hold === 'off') return undefined
+  if (hold) return () => createHoldRule({ order: hold })
+  const { model } = parts
+  if (name === LEARNED && model) return () => createLearnedRule({ model, shapeOf: createShapeOf(parts) })
+  const demanded = policy.hold
+  return demanded && (() => createHoldRule({ order: 'fcfs', reserveRatio: undefined, readyOnly: true, ...demanded }))
 }
 
 function defined(circumstances: Circumstances): Circumstances {
