@@ -84,13 +84,16 @@ test('too few answers train no model', async () => {
   await expect(train(madeUp(ROWS_LEAST - 1))).rejects.toThrow(`${ROWS_LEAST} are needed`)
 })
 
-test('cross-validation judges every row by a model that never saw it', async () => {
-  const cases = madeUp(300)
+test('cross-validation judges every row by a model that never saw it, and rows kept apart teach what its probability levels are worth', async () => {
+  const cases = madeUp(500)
   const folds = foldsOf(cases, 2, createRng(7))
-  const { models, judged } = await crossValidate(cases, { partOf: (one) => folds.get(one), plan: PLAN, rng: createRng(1) })
+  const judge = (levelRowsRatio: number) =>
+    crossValidate(cases, { partOf: (one) => folds.get(one), plan: { ...PLAN, levelRowsRatio }, rng: createRng(1) })
+  const { models, judged } = await judge(0.25)
   expect(models.size).toBe(2)
   expect(judged.map((row) => row.outputTokens)).toEqual(cases.map((one) => one.outputTokens))
-  expect(coverageWorstPoints(judged)).toBeLessThan(25)
+  const stated = await judge(0)
+  expect(coverageWorstPoints(judged)).toBeLessThan(0.6 * coverageWorstPoints(stated.judged))
 }, 60_000)
 
 test('with history switched off the order of rows changes nothing; with it, an application’s own level is found', () => {

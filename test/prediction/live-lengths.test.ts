@@ -87,7 +87,8 @@ test('after a restart the predictor knows what it knew: from its file, and from 
   await rebuilt.live.close()
   const resumed = await open(dataDir)
   expect(told(resumed.live)).toBeCloseTo(known, 0)
-  await Promise.all([first.live.close(), resumed.live.close()])
+  await first.live.close()
+  await resumed.live.close()
   expect([...rebuilt.warned, ...resumed.warned]).toEqual([])
 })
 
