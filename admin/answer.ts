@@ -51,6 +51,8 @@ export type Answer =
   | { readonly kind: 'problem'; readonly status: ProblemStatus; readonly title: string; readonly text: string }
   /** A file, written as its chunks come, so that its size needs no memory. */
   | { readonly kind: 'download'; readonly name: string; readonly type: string; readonly chunks: Iterable<string> | AsyncIterable<string> }
+  /** A part of a page, sent again whenever it differs (server-sent events), until `model` gives undefined or a model whose `live` is. */
+  | { readonly kind: 'events'; readonly view: string; readonly model: () => Model | undefined }
   | { readonly kind: 'json'; readonly status: number; readonly body: Model }
 
 /** Who may use a route: anybody, anybody signed in with at least this role. */

@@ -15,6 +15,8 @@ import { createToken, sameSecret } from './access/tokens.ts'
 import { type Answer, mayUse, type Route, type Theme, type Visit } from './answer.ts'
 import { readAssets } from './assets.ts'
 import type { FrameFacts } from './frame.ts'
+import type { LabDoor } from './pages/lab/plan.ts'
+import type { NightFacts } from './pages/training/training.ts'
 import { createRouterLine, type RouterLine } from './router-line.ts'
 import { createRoutes } from './routes.ts'
 import { createSender, setCookies } from './send.ts'
@@ -28,6 +30,10 @@ export interface AdminParts {
   readonly facts: FrameFacts
   /** The router's own API; without it what needs it says so. */
   readonly line?: RouterLine
+  /** What the Lab can play; absent where it cannot. */
+  readonly lab?: LabDoor
+  /** When nights are; asked at each page, since it can be changed. */
+  readonly night?: () => NightFacts
   /** Reverse proxies in front whose word on a visitor's address is believed. */
   readonly trustedProxies: number
   /** What the configuration is read from: Settings checks changes by the very schema of the file. */
@@ -46,13 +52,14 @@ const AGENT_CHARS_MAX = 300
 /** A form of ours is a few hundred bytes. */
 const FORM_BYTES_MAX = 16 * 1024
 
-/** A strict policy: nothing inline, nothing from elsewhere. */
+/** A strict policy: nothing inline, nothing from elsewhere; the one script renews parts by events of ours. */
 const HEADERS = helmet({
   contentSecurityPolicy: {
     useDefaults: false,
     directives: {
       defaultSrc: ["'none'"],
       scriptSrc: ["'self'"],
+      connectSrc: ["'self'"],
       styleSrc: ["'self'"],
       imgSrc: ["'self'"],
       formAction: ["'self'"],
@@ -77,6 +84,8 @@ export function createAdmin(parts: AdminParts): { readonly app: Express; readonl
     throttle: createThrottle(clock),
     rollups: createRollups(),
     line: parts.line ?? createRouterLine(undefined),
+    lab: parts.lab,
+    night: parts.night,
     shownOnce: createShownOnce(clock),
     oidc: parts.oidc,
     publicUrl: parts.publicUrl,

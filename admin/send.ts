@@ -3,6 +3,7 @@ import type { Response } from 'express'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import type { CookieChange } from './access/cookies.ts'
 import type { Answer, Visit } from './answer.ts'
+import { sendEvents } from './events.ts'
 import { type FrameFacts, frameModel } from './frame.ts'
 import { createRender } from './render.ts'
 
@@ -31,7 +32,7 @@ export function setCookies(response: Response, cookies: readonly CookieChange[])
 }
 
 /** Style sheets in the order in which they count. */
-const STYLES = ['phasewise.css', 'forms.css']
+const STYLES = ['phasewise.css', 'forms.css', 'pages.css']
 
 /** A sender over the views of this folder. */
 export function createSender(parts: SenderParts): Sender {
@@ -46,6 +47,7 @@ export function createSender(parts: SenderParts): Sender {
     if (answer.kind === 'see other') return void response.redirect(303, answer.to)
     if (answer.kind === 'leave') return void response.redirect(302, answer.to.href)
     if (answer.kind === 'download') return void download(response, answer, parts)
+    if (answer.kind === 'events') return void sendEvents(response, answer, (model) => render(answer.view, { ...model, ...common(visit) }))
     if (answer.kind === 'json') return void response.status(answer.status).json(answer.body)
     const { status = 200, title } = answer
     const [view, model] = answer.kind === 'page' ? [answer.view, answer.model] : ['problem', { text: answer.text, status }]

@@ -83,3 +83,6 @@ function offsetMs(unixMs: number): number {
   const [, sign = '+', hours = '0', minutes = '0', seconds = '0'] = /GMT([+-])(\d\d):(\d\d)(?::(\d\d))?/.exec(name) ?? []
   return (sign === '-' ? -1 : 1) * ((Number(hours) * 60 + Number(minutes)) * 60 + Number(seconds)) * 1000
 }
+
+/** An instant as a field for date and time holds it, in the present zone: 2026-11-22T14:03. */
+export const localInput = (unixMs: number): string => new Date(unixMs + offsetMs(unixMs)).toISOString().slice(0, 16)

@@ -165,7 +165,7 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
       got: 'none',
       remedy: `${openai.listen.host} can be reached from outside: add a key per application, or listen on 127.0.0.1`,
     })
-  const placements = resolvePlacements({ placements: parsed.gateways.placements, path: parts.input.path, secrets, problems })
+  const placements = resolvePlacements({ placements: parsed.gateways.placements, path: parts.input.path, secrets })
   const pools = parsed.pools.map((one, i) => resolvePool({ one, i, parts, secrets }))
   for (const [i, one] of pools.entries())
     for (const model of [...one.models, ...Object.keys(one.aliases)])

@@ -25,6 +25,8 @@ export interface LiveLengths {
    * Throws where the folder's model cannot be used; the serving one then stays.
    */
   swap(folder: string): Promise<string>
+  /** A predictor of its own for a challenger, with the history as it would be had that one served. Throws as `swap` does. */
+  beside(folder: string): Promise<LearnedLength>
   /** Saves the history. */
   close(): Promise<void>
 }
@@ -78,6 +80,12 @@ export async function openLengths(parts: LengthsParts): Promise<LiveLengths> {
       predictor.swap(model, rebuilt)
       dropped = 0
       return model.version
+    },
+    async beside(folder) {
+      const model = readLengthModel(folder)
+      const rebuilt = new LengthHistory()
+      await keeper.rebuild(rebuilt, { model, afterId: keeper.recent() })
+      return createLearnedLength({ model, history: rebuilt, nowMs: clock.nowMs, count })
     },
     async close() {
       clearInterval(timer)

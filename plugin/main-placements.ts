@@ -5,6 +5,7 @@ import type { FleetAnswer } from './gateways/api/schemas.ts'
 import { createPlacementApi } from './gateways/api/server.ts'
 import { openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
+import { openStoredKeys } from './main-api-keys.ts'
 import { listenProblem } from './main-child.ts'
 import { controlParts, LINE_KEY } from './main-control.ts'
 import type { LiveFleet } from './main-fleet.ts'
@@ -27,10 +28,18 @@ export async function openPlacements(
 ): Promise<{ readonly address: string; close(drainMs: number): Promise<void> } | undefined> {
   const { listen, socket, tls, keys, loopbackWithoutKey } = parts.config.gateways.placements
   if (!listen && socket === undefined) return undefined
+  const stored = openStoredKeys({ path: databasePath(parts.config.dataDir, 'control'), clock: systemClock, count: parts.count })
   try {
-    const api = await createPlacementApi({ ...apiParts(parts), listen, socket, tls, keys, openLoopback: loopbackWithoutKey })
-    return { address: [api.url, socket].filter((one) => one !== undefined).join(' and '), close: api.close }
+    const api = await createPlacementApi({ ...apiParts(parts), listen, socket, tls, keys, stored, openLoopback: loopbackWithoutKey })
+    return {
+      address: [api.url, socket].filter((one) => one !== undefined).join(' and '),
+      async close(drainMs) {
+        await api.close(drainMs)
+        stored.close()
+      },
+    }
   } catch (error) {
+    stored.close()
     throw listenProblem(
       error,
       `gateways.placements.${listen ? 'listen' : 'socket'}`,

@@ -1,5 +1,6 @@
 import type { Clock } from './clock.ts'
 import type { Fleet } from './fleet/fleet.ts'
+import { type FleetIntentKind, isFleetIntent } from './log/control/fleet-changes.ts'
 import type { Intent, Log } from './log/rows.ts'
 import type { LiveRouter } from './router-place.ts'
 import type { Reading, Telemetry } from './telemetry/telemetry.ts'
@@ -78,7 +79,16 @@ function* readings({ fleet, router, log, clock }: BeatParts): Iterable<Reading> 
 
 /** Obeys an intent; the answer is shown beside it. Throws in words when it cannot be obeyed. */
 export function obeyIntent(
-  { fleet, router }: { readonly fleet: Pick<Fleet, 'drain' | 'undrain' | 'instance'>; readonly router: Pick<LiveRouter, 'switchOff'> },
+  {
+    fleet,
+    router,
+    changed,
+  }: {
+    readonly fleet: Pick<Fleet, 'drain' | 'undrain' | 'instance'>
+    readonly router: Pick<LiveRouter, 'switchOff'>
+    /** Who keeps the fleet's list. */
+    readonly changed: { obey(kind: FleetIntentKind, subject: unknown): string }
+  },
   intent: Intent,
 ): string {
   const { kind } = intent
@@ -86,10 +96,11 @@ export function obeyIntent(
     router.switchOff(kind === 'switch off')
     return kind === 'switch off' ? 'every pool is placed by its fallback policy' : 'every pool is placed by its own policy again'
   }
+  if (isFleetIntent(kind)) return changed.obey(kind, intent.subject)
   if (kind !== 'drain' && kind !== 'undrain') throw new Error(`this router does not know the intent ${JSON.stringify(kind)}`)
   const { pool, instance } = (intent.subject ?? {}) as { pool?: unknown; instance?: unknown }
   if (typeof pool !== 'string' || typeof instance !== 'string') throw new Error('the intent names no pool and instance')
   if (!fleet.instance(pool, instance)) throw new Error(`there is no instance ${instance} in pool ${pool}`)
-  const changed = kind === 'drain' ? fleet.drain(pool, instance) : fleet.undrain(pool, instance)
-  return changed ? `${instance} ${kind === 'drain' ? 'takes no new calls' : 'takes calls again'}` : `${instance} was so already`
+  const moved = kind === 'drain' ? fleet.drain(pool, instance) : fleet.undrain(pool, instance)
+  return moved ? `${instance} ${kind === 'drain' ? 'takes no new calls' : 'takes calls again'}` : `${instance} was so already`
 }

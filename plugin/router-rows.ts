@@ -101,7 +101,7 @@ export function unplacedRow({ call, gateway, pool, known, elapsedMs, heldMs, out
 
 /** A settled call. */
 export function settledRow(ticket: LiveTicket, outcome: Outcome, { textFeatures }: { readonly textFeatures: boolean }): CallRow {
-  const { call, gateway, decision, decisionRow, known } = ticket.input
+  const { call, gateway, decision, decisionRow, known, trial, shadow } = ticket.input
   const seen = known.prediction?.seen
   return {
     kind: 'call',
@@ -114,6 +114,8 @@ export function settledRow(ticket: LiveTicket, outcome: Outcome, { textFeatures 
     instance: keyOf(ticket.instance),
     decision: decisionRow,
     candidates: decision.candidates,
+    ...(trial ? { trial } : {}),
+    ...(shadow ? { shadow } : {}),
     attempts: ticket.attempts,
     outcome,
   }

@@ -27,7 +27,6 @@ export interface DispatchEntry {
 /** One dispatch in flight. The ledger that made it owns it; everybody else only reads. */
 export interface Dispatch extends DispatchView {
   readonly callId: number
-  readonly stream: boolean
   /** Uncached prompt tokens that were waiting at the instance when this call joined, its own included. */
   readonly prefillTokensAhead: number
   /** When the instance last showed a sign of this call: its dispatch, its first token, its last chunk. */

@@ -50,21 +50,22 @@ const THUMB_BIAS_ROWS = 20
 const LEVEL_STEPS = 16
 const LEVEL_PRIOR_ROWS = 40
 
-/** Trains on the examples. Throws below ROWS_LEAST rows. */
+/** Trains on the examples, the net from the champion's where one is given. Throws below ROWS_LEAST rows. */
 export async function trainLength(
   examples: readonly LengthExample[],
-  parts: { readonly version: string; readonly rng: Rng; readonly plan?: LengthPlan },
+  parts: { readonly version: string; readonly rng: Rng; readonly plan?: LengthPlan; readonly champion?: LengthModel },
 ): Promise<LengthModel> {
   const { version, rng, plan = LENGTH_PLAN } = parts
+  const start = parts.champion?.net
   if (examples.length < ROWS_LEAST) throw new Error(`${examples.length} answers train no length model; ${ROWS_LEAST} are needed`)
   const kept = Math.floor(examples.length * plan.levelRowsRatio)
-  if (kept === 0) return fit(examples, { version, plan, rng, levels: statedLevels() })
+  if (kept === 0) return fit(examples, { version, plan, rng, levels: statedLevels(), start })
   const order = Int32Array.from(examples, (_, i) => i)
   shuffle(order, rng.stream('levels'))
   const pick = (rows: Int32Array): LengthExample[] => Array.from(rows, (i) => examples[i] as LengthExample)
-  const trial = await fit(pick(order.subarray(kept)), { version, plan, rng, levels: statedLevels() })
+  const trial = await fit(pick(order.subarray(kept)), { version, plan, rng, levels: statedLevels(), start })
   const levels = measureLevels(trial, pick(order.subarray(0, kept)), rng.stream('ties'))
-  return fit(examples, { version, plan, rng, levels })
+  return fit(examples, { version, plan, rng, levels, start })
 }
 
 interface Fitting {
@@ -72,13 +73,14 @@ interface Fitting {
   readonly plan: LengthPlan
   readonly rng: Rng
   readonly levels: Float64Array
+  readonly start: LengthModel['net'] | undefined
 }
 
-async function fit(examples: readonly LengthExample[], { version, plan, rng, levels }: Fitting): Promise<LengthModel> {
+async function fit(examples: readonly LengthExample[], { version, plan, rng, levels, start }: Fitting): Promise<LengthModel> {
   const rows = examples.map((one) => one.row)
   const columns = describeColumns(rows)
   const outputTokens = examples.map((one) => one.outputTokens)
-  const net = await trainNet({ rows, outputTokens, censored: examples.map((one) => one.censored), columns }, plan.net, rng)
+  const net = await trainNet({ rows, outputTokens, censored: examples.map((one) => one.censored), columns, start }, plan.net, rng)
   const alone = assemble({ version, columns, net, levels })
   const targets = regressionTargets(examples, alone)
   const plain = rows.map((row) => held(row, columns))

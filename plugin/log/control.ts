@@ -2,8 +2,10 @@ import type { Clock } from '../clock.ts'
 import { type ApiKeys, createApiKeys } from './control/api-keys.ts'
 import { type Audit, createAudit, createSettings, type Settings } from './control/audit.ts'
 import { openDoor } from './control/door.ts'
+import { type FleetChange, listFleetChanges } from './control/fleet-changes.ts'
 import { createIntents, type DrainedInstance, type Intents, listDrained } from './control/intents.ts'
 import { readSwitchedOff, type SwitchedOff } from './control/kill-switch.ts'
+import { createLabRuns, type LabRuns } from './control/lab.ts'
 import { createModels, type Models } from './control/models.ts'
 import { createNotices, type Notices } from './control/notices.ts'
 import { createSessions, createSignInLinks, createUsers, type Sessions, type SignInLinks, type Users } from './control/people.ts'
@@ -23,10 +25,13 @@ export interface Control {
   readonly trainingRuns: TrainingRuns
   readonly trials: Trials
   readonly notices: Notices
+  readonly labRuns: LabRuns
   /** Instances drained by intent; written when the intent is marked done. */
   drained(): DrainedInstance[]
   /** Who switched Phasewise off by intent; undefined while it is on. */
   switchedOff(): SwitchedOff | undefined
+  /** What people changed of the fleet by hand. */
+  fleetChanges(): FleetChange[]
   /** All of `act` or nothing of it, e.g. a deed and its audit row. Keep it tiny: admin, trainer and router share one write lock. */
   together<T>(act: () => T): T
   close(): void
@@ -52,8 +57,10 @@ export function openControl(parts: { readonly path: string; readonly clock: Cloc
     trainingRuns: createTrainingRuns(door, clock),
     trials: createTrials(door, clock),
     notices: createNotices(door, clock),
+    labRuns: createLabRuns(door, clock),
     drained: () => listDrained(door),
     switchedOff: () => readSwitchedOff(door),
+    fleetChanges: () => listFleetChanges(door),
     together: (act) => door.together(act),
     close: () => door.close(),
   }

@@ -1,3 +1,4 @@
+import type { FleetChange } from './control/fleet-changes.ts'
 import type { Batch } from './queue.ts'
 import type { Intent, LogStats, TrialEnding } from './rows.ts'
 
@@ -43,6 +44,8 @@ export interface Standing {
   readonly drained: readonly Drained[]
   /** Phasewise was switched off. */
   readonly isOff: boolean
+  /** What people changed of the fleet's list. */
+  readonly fleetChanges: readonly FleetChange[]
 }
 
 /** Log thread to router. */

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.ts'
 import { type Door, openDoor } from './control/door.ts'
+import { listFleetChanges } from './control/fleet-changes.ts'
 import { createIntents, type Intents, listDrained } from './control/intents.ts'
 import { readSwitchedOff } from './control/kill-switch.ts'
 import { endTrial, TRIAL_RUNNER } from './control/trials.ts'
@@ -46,6 +47,7 @@ export function openIntentDesk(parts: { readonly path: string; readonly clock: C
     standing: {
       drained: listDrained(door).map(({ pool, instance }) => ({ pool, instance })),
       isOff: readSwitchedOff(door) !== undefined,
+      fleetChanges: listFleetChanges(door),
     },
     fresh() {
       const fresh = intents.open(kinds).filter(({ intentId }) => !handedOut.has(intentId))

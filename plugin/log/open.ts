@@ -194,7 +194,7 @@ class LogLine {
     } else if (message.kind === 'ready') {
       this.#thread = from
       if (this.#state === 'opening') this.#state = 'open'
-      this.#opened.resolve({ drained: message.drained, isOff: message.isOff })
+      this.#opened.resolve({ drained: message.drained, isOff: message.isOff, fleetChanges: message.fleetChanges })
       for (const ending of this.#endings.splice(0)) this.endTrial(ending)
       if (this.#inFlight !== undefined) this.#send(this.#inFlight)
       else this.#post()

@@ -1,6 +1,7 @@
 import type { Call } from '../call/call.ts'
 import type { Outcome, OutcomeKind } from '../outcome/outcome.ts'
 import type { Reason } from '../placement/policy.ts'
+import type { FleetChange } from './control/fleet-changes.ts'
 import type { Retention } from './messages.ts'
 
 /** What the router hands to the log, plain and cloneable: it crosses a thread. The log thread turns it into SQL. */
@@ -212,6 +213,8 @@ export interface Log {
   readonly drained: readonly { readonly pool: string; readonly instance: string }[]
   /** Phasewise was switched off by intent and not on again, as stored, read at start. */
   readonly isOff: boolean
+  /** What people changed of the fleet's list by intent, as stored, read at start. */
+  readonly fleetChanges: readonly FleetChange[]
   /** From now on so much is kept. */
   retain(retention: Retention): void
   /** Resolves when all appended so far is on disk. */

@@ -29,7 +29,7 @@ const RETENTION_REST_MS = 20
 /** How long the thread waits for another process that migrates before it says so and tries again. */
 const MIGRATION_WAIT_MS = 2_000
 
-const NOTHING_STANDS: Standing = { drained: [], isOff: false }
+const NOTHING_STANDS: Standing = { drained: [], isOff: false, fleetChanges: [] }
 
 /** Serves one router until it says close: writes batches, hands out intents, keeps the log within its bounds. Whatever fails is told and tried again. */
 export function serveLog(parts: { readonly port: ThreadPort; readonly data: ThreadData; readonly clock: Clock }): void {

@@ -129,7 +129,7 @@ describe('one stage for all who look', () => {
     path
       .replace(':callId', formatId(stage.callIds[0] ?? 0))
       .replace(':token', 'none')
-      .replace(/:(userId|keyId)/, '1')
+      .replace(/:(userId|keyId|modelId|trialId|noticeId|runId|labId)/, '1')
       .replace('/fleet/drain', '/fleet/drain?pool=llama-8b-chat&instance=a100-0')
 
   test('a viewer sees no live button', async () => {
@@ -176,7 +176,7 @@ describe('one stage for all who look', () => {
     for (const path of [...paths, '/nowhere']) {
       const { headers, html } = await visitor.get(path)
       expect(headers.get('content-security-policy')).toBe(
-        "default-src 'none';script-src 'self';style-src 'self';img-src 'self';form-action 'self';frame-ancestors 'none';base-uri 'none'",
+        "default-src 'none';script-src 'self';connect-src 'self';style-src 'self';img-src 'self';form-action 'self';frame-ancestors 'none';base-uri 'none'",
       )
       expect(headers.get('cache-control')).toBe('no-store')
       expect(headers.get('x-content-type-options')).toBe('nosniff')

@@ -11,7 +11,7 @@ import { openStage, type Stage, type Visitor } from './visitor.ts'
 let stage: Stage
 let people: readonly (readonly [role: 'viewer' | 'operator' | 'admin' | undefined, visitor: Visitor])[]
 beforeAll(async () => {
-  stage = await openStage({ calls: 50 })
+  stage = await openStage({ calls: 50, furnished: true })
   people = [
     [undefined, stage.visitor()],
     ['viewer', await stage.signedIn('viewer')],
@@ -27,9 +27,19 @@ const PARAMETERS: Readonly<Record<string, (isLook: boolean) => string>> = {
   token: () => 'none',
   userId: (isLook) => (isLook ? '1' : '999'),
   keyId: (isLook) => (isLook ? '1' : '999'),
+  modelId: (isLook) => (isLook ? '3' : '999'),
+  trialId: () => '999',
+  noticeId: () => '999',
+  runId: (isLook) => (isLook ? '1' : '999'),
+  labId: (isLook) => (isLook ? '1' : '999'),
 }
 /** What an address needs beside its path to be looked at. */
-const QUERIES: Readonly<Record<string, string>> = { '/fleet/drain': '?pool=llama-8b-chat&instance=a100-0' }
+const QUERIES: Readonly<Record<string, string>> = {
+  '/fleet/drain': '?pool=llama-8b-chat&instance=a100-0',
+  '/fleet/add': '?pool=llama-8b-chat',
+  '/fleet/edit': '?pool=llama-8b-chat&instance=a100-0',
+  '/models/roll-back': '?kind=policy',
+}
 /** These change who one is. */
 const ENDS_THE_WALK = new Set(['/sign-out'])
 
@@ -69,7 +79,7 @@ test('what a role may not do is not accepted, by whichever method, and changes n
   expect(rows.length).toBeGreaterThan(30)
 })
 
-test('what a role may do is accepted', async () => {
+test('what a role may do is accepted', { timeout: 120_000 }, async () => {
   for (const [role, visitor] of people) {
     for (const route of stage.routes) {
       if (ENDS_THE_WALK.has(route.path) || !mayUse(role, route.need)) continue

@@ -8,10 +8,15 @@ import { hashPassword } from '../../admin/access/password.ts'
 import { createSessionStore } from '../../admin/access/session.ts'
 import type { Route } from '../../admin/answer.ts'
 import { createAdmin } from '../../admin/app.ts'
+import type { RouterLine } from '../../admin/router-line.ts'
 import { createManualClock, type ManualClock } from '../../plugin/clock.ts'
 import type { ConfigParts } from '../../plugin/config.ts'
+import { HOLD_ORDERS } from '../../plugin/hold/hold-rules.ts'
 import { type Control, openControl } from '../../plugin/log/control.ts'
 import { openReader, type Query, type Reader, type SqlParams } from '../../plugin/log/read/reader.ts'
+import { POLICY_NAMES } from '../../plugin/placement/policies.ts'
+import { SCENARIO_NAMES } from '../../plugin/simulation/scenario/names.ts'
+import { furnish } from './furniture.ts'
 import { type HistoryParts, writeHistory, writeNow } from './history.ts'
 
 /** When the stage's clock stands at first. */
@@ -53,6 +58,9 @@ export interface StageParts {
   /** phasewise.yaml; FILE when absent. */
   readonly file?: ConfigParts['input']
   readonly oidc?: (publicUrl: () => string) => OidcDoor
+  readonly line?: RouterLine
+  /** Models, nights, trials and results as after some weeks. */
+  readonly furnished?: true
 }
 
 /** Opens a stage; close it. */
@@ -62,6 +70,7 @@ export async function openStage(parts: Partial<HistoryParts> & StageParts = {}):
   const callIds = writeHistory({ dataDir, nowUnixMs: NOW_UNIX_MS, hours: 2, calls: 600, seed: 7, ...parts })
   const reader = openReader(join(dataDir, 'log.sqlite'))
   const control = openControl({ path: join(dataDir, 'control.sqlite'), clock })
+  if (parts.furnished) furnish(control, parts.poison)
   const asked: Stage['asked'] = []
   const errors: unknown[] = []
   let url = ''
@@ -79,6 +88,9 @@ export async function openStage(parts: Partial<HistoryParts> & StageParts = {}):
     },
     trustedProxies: 0,
     oidc: parts.oidc?.(() => url),
+    ...(parts.line && { line: parts.line }),
+    lab: { scenarios: SCENARIO_NAMES, policies: POLICY_NAMES, holds: HOLD_ORDERS, nudge: () => undefined },
+    night: () => ({ schedule: '0 3 * * *', timeZone: 'UTC', jitterMinutes: 10, days: 7, afterwards: 'register' }),
   })
   const server = createServer(app)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

@@ -7,7 +7,7 @@ import { noKnownCandidate, placedBy, refusing, unknownPlacement } from './answer
 import type { Directory, Matched } from './directory.ts'
 import { Problem, refusedPlacement } from './problems.ts'
 import { failureOf, leftOutcome, outcomeOf, unknownOutcome } from './reports.ts'
-import type { Held, OutcomeReport, Placed, PlaceRequest, SettledState } from './schemas.ts'
+import type { Held, OutcomeReport, Placed, PlaceRequest, ProgressReport, ProgressState, SettledState } from './schemas.ts'
 import { Book, type Stay } from './stay.ts'
 import { understandCall } from './understanding.ts'
 
@@ -103,6 +103,17 @@ export class Desk {
       this.#end(stay, { ...leftOutcome(outcome.e2eMs), error: 'served elsewhere' })
     } else this.#end(stay, outcome)
     return 'settled'
+  }
+
+  /** The first token came, and perhaps more since. */
+  progress(named: CallName, { firstTokenAgoMs, outputTokens }: ProgressReport): ProgressState {
+    const stay = this.#book.find(named)
+    if (stay?.waiting.kind !== 'placed') return 'not running'
+    const { ticket } = stay.waiting
+    const nowMs = this.#parts.clock.nowMs()
+    ticket.firstToken(nowMs - firstTokenAgoMs)
+    if (outputTokens !== undefined) ticket.progress(outputTokens, nowMs)
+    return 'noted'
   }
 
   /** The caller gave the call up. */

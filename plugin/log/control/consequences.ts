@@ -1,4 +1,5 @@
 import type { Door } from './door.ts'
+import { rememberFleetChange } from './fleet-changes.ts'
 import type { IntentRecord, IntentState } from './intents.ts'
 import { rememberSwitch } from './kill-switch.ts'
 import { undoPromotion } from './models.ts'
@@ -18,6 +19,7 @@ export function carryOut(door: Door, { intent, state, text, nowUnixMs }: Answere
   if (state === 'done') {
     rememberDrain(door, intent, subject, nowUnixMs)
     rememberSwitch(door, intent, nowUnixMs)
+    rememberFleetChange(door, intent, nowUnixMs)
   } else if (intent.kind === 'serve' && typeof subject.promotionId === 'number')
     undoPromotion(door, subject.promotionId, { why: text, nowUnixMs })
   else if (intent.kind === 'try' && typeof subject.trialId === 'number')

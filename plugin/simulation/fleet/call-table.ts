@@ -104,6 +104,7 @@ function create(given: TwinCall, index: number, router: number): CallState {
     inEngine: false,
     settled: false,
     belief: {
+      stream: true,
       promptTokens: 0,
       uncachedPromptTokens: 0,
       predictedOutputTokens: 0,
