@@ -4,11 +4,11 @@ import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
 import { LENGTH_FEATURE_HASH } from '../prediction/length-model.ts'
 import { decodeLengthModel } from '../prediction/model-file.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
+import { evaluate } from './evaluate.ts'
 import { MODEL_FILE } from './model-folder.ts'
 import type { Made, Night } from './night.ts'
 import { judgeLength, type LengthVerdict, NIGHT_ROWS_LEAST, trainNightLength } from './night-length.ts'
-import { type NightPolicy, traceOf, trainNightPolicy } from './night-policy.ts'
-import { judgePolicy, type PolicyVerdict } from './night-verdict.ts'
+import { type NightPolicy, trainNightPolicy } from './night-policy.ts'
 import { POLICY_MODEL_FILE } from './policy-folder.ts'
 import { encodePolicy } from './policy-net.ts'
 import { type CalibratedProfile, calibratedFleet, calibrateProfiles } from './profiles.ts'
@@ -17,6 +17,12 @@ import { baseLength, basePolicy, encodeProfiles, loadLength, loadPolicy, PROFILE
 
 /** The parts of a night: each takes up what an earlier attempt kept, makes the rest, judges, and registers. */
 
+/** The fleet as the twin takes it, and what a call takes between router and instance and back, mean, ms. */
+export interface CalibratedFleet {
+  readonly fleet: readonly MachineSpec[]
+  readonly overheadMs: number
+}
+
 /** Details of a fit, beside the profiles: states, errors, coefficients with their errors. */
 const FITS_FILE = 'fits.json'
 
@@ -24,7 +30,7 @@ const FITS_FILE = 'fits.json'
 export async function makeProfiles(
   night: Night,
   { registers }: { readonly registers: boolean },
-): Promise<{ readonly fleet: readonly MachineSpec[]; readonly made?: Made }> {
+): Promise<CalibratedFleet & { readonly made?: Made }> {
   const { desk, gathered } = night
   desk.progress('profiles', 0)
   const kept = desk.kept<readonly CalibratedProfile[]>('profiles.json')
@@ -32,11 +38,12 @@ export async function makeProfiles(
   if (!kept) desk.keep('profiles.json', found)
   await desk.breathe()
   const fleet = calibratedFleet(found, gathered.fleet)
+  const overheadMs = found.reduce((sum, one) => sum + one.overheadMs, 0) / Math.max(1, found.length)
   const fitted = found.filter(({ state }) => state !== 'prior')
-  if (!registers) return { fleet }
+  if (!registers) return { fleet, overheadMs }
   if (fitted.length === 0) {
     desk.say('no profile could be fitted: the prior ones stay')
-    return { fleet }
+    return { fleet, overheadMs }
   }
   const own = new Map(fitted.map(({ instance, profile }) => [instance, profile]))
   const files: ModelFiles = new Map([
@@ -46,7 +53,11 @@ export async function makeProfiles(
   const errors = fitted.flatMap(({ heldOut }) => (heldOut ? [Math.abs(heldOut.e2e)] : []))
   const words = `profiles of ${fitted.length} of ${found.length} instances of pool ${gathered.pool}; the twin's mean E2E is off by at most ${percent(Math.max(0, ...errors))} on calls they were not fitted on`
   const numbers = { instances: found.map(({ instance, state, heldOut, calls }) => ({ instance, state, heldOut, calls })) }
-  return { fleet, made: register(night, { kind: 'profile', files, featureHash: null, verdict: { passed: true, words, numbers } }) }
+  return {
+    fleet,
+    overheadMs,
+    made: register(night, { kind: 'profile', files, featureHash: null, verdict: { passed: true, words, numbers } }),
+  }
 }
 
 function calibrate({ desk, gathered }: Night): readonly CalibratedProfile[] {
@@ -98,7 +109,7 @@ export async function makeLength(night: Night): Promise<readonly Made[]> {
 }
 
 /** A policy challenger, searched on the twin of this fleet and judged on later calls. */
-export async function makePolicy(night: Night, fleet: readonly MachineSpec[]): Promise<readonly Made[]> {
+export async function makePolicy(night: Night, { fleet, overheadMs }: CalibratedFleet): Promise<readonly Made[]> {
   const { desk, gathered, dataDir, clock, run, config, champion } = night
   desk.progress('policy', 0)
   const record = champion('policy')
@@ -112,14 +123,13 @@ export async function makePolicy(night: Night, fleet: readonly MachineSpec[]): P
   const pool = night.pools.find(({ name }) => name === gathered.pool)
   const learned = pool?.learned ?? 'learned'
   const serving = record ? learned : (pool?.arm ?? 'least-request')
-  const verdict: PolicyVerdict = await judgePolicy({
+  const verdict = await evaluate({
     fleet,
-    calls: traceOf(gathered.heldOut),
-    serving,
-    learned,
+    calls: gathered.heldOut,
+    serving: { arm: serving, ...(serving.startsWith('learned') ? { model: start } : {}) },
+    challenger: { arm: learned, model: policy.model },
     scrapeMs: pool?.scrapeMs ?? 250,
-    champion: record || serving.startsWith('learned') ? start : undefined,
-    challenger: policy.model,
+    networkMs: overheadMs / 2,
     seed: night.seed,
     async told(ratio) {
       desk.progress('evaluating', ratio)
@@ -134,7 +144,7 @@ export async function makePolicy(night: Night, fleet: readonly MachineSpec[]): P
       version: policy.model.version,
       files: policy.files,
       featureHash: LEARNED_FEATURE_HASH,
-      verdict: { passed, words, numbers: { serving, ...numbers } },
+      verdict: { passed, words, numbers },
       parent: record?.version ?? 'base',
       facts: { generations: policy.generations, fleet: fleet.map(({ name, profile }) => ({ name, profile: profile.name })) },
     }),
