@@ -43,7 +43,7 @@ export function runTrainerRole(): void {
   process.on('disconnect', leave)
   process.once('message', (message: ParentMessage) => {
     if (message.type !== 'start') return process.exit(0)
-    setPriority(constants.priority.PRIORITY_LOW)
+    setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
     workOff(configOf(message.input), interrupted.signal).then(
       () => process.exit(0),
       (error: unknown) => {
