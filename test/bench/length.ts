@@ -103,7 +103,15 @@ async function pooledRows(cases: readonly LengthCase[]): Promise<{ rows: Row[]; 
         { levels: false },
       ),
     )
-  rows.push(rowOf('5-fold', 'ours', judged))
+  rows.push(rowOf('5-fold', 'ours, text and request alone', judged))
+  // As in service: what an application was answered before is an input too.
+  const online = predictInOrder(shuffled(cases, SEED), {
+    modelOf: (one) => models.get(partOf(one))!,
+    delayCalls: 16,
+    warmCalls: Number.POSITIVE_INFINITY,
+    rng: createRng(2),
+  })
+  rows.push(rowOf('5-fold on-line, delay 16', 'ours', online))
   return { rows, ours: judged }
 }
 
