@@ -4,7 +4,7 @@ import { knowCall } from './router-know.ts'
 import { type RouterParts, SPARE_FALLBACKS } from './router-place.ts'
 import type { Served } from './router-pools.ts'
 import { noInstance, unknownModel } from './router-refusals.ts'
-import { describeDecision } from './router-rows.ts'
+import { describeDecision, namedRows } from './router-rows.ts'
 import { expectedOf } from './router-ticket.ts'
 
 /** Decides as `place` does, and obeys nothing. Dice and counters of its own: what is only tried out must not shift what real calls get. */
@@ -27,6 +27,6 @@ export function createPreview(parts: RouterParts, names: ReadonlyMap<string, Ser
     const decision = decide({ ...deciding, lengthVersion: known.lengthVersion, nowMs, ...subset })
     if (!decision) throw noInstance(pool.name, options)
     const row = describeDecision({ decision, known, decisionMs: 0, heldMs: 0, placedMs: 0 })
-    return { pool: served.facts, placement: decision.placement, expected: expectedOf(row) }
+    return { pool: served.facts, placement: decision.placement, expected: expectedOf(row), ...namedRows(decision.candidates) }
   }
 }
