@@ -208,14 +208,15 @@ async function learningCurve(cases: readonly LengthCase[]): Promise<{ rows: Row[
 
 function writePlots(parts: { pooled: Judged[]; lodo: Judged[]; online: Judged[]; curve: readonly [number, number][] }): void {
   mkdirSync(PLOTS, { recursive: true })
-  const axes = { title: 'Reliability', x: 'stated probability level', y: 'share of answers below', xTicks: UNIT_TICKS, yTicks: UNIT_TICKS }
+  const ticks = { xTicks: UNIT_TICKS, yTicks: UNIT_TICKS }
+  const axes = { title: 'Reliability', x: 'stated probability level', y: 'share of answers below', diagonal: true, ...ticks } as const
   const curves = [
     reliability('five folds', '#0a6', parts.pooled),
     reliability('unseen set', '#c33', parts.lodo),
     reliability('unseen set, on-line', '#36c', parts.online),
   ]
   writeFileSync(`${PLOTS}length-reliability.svg`, drawCurves(axes, curves))
-  const learning = { title: 'Learning curve', x: 'share of 3,384 rows', y: 'Spearman', xTicks: UNIT_TICKS, yTicks: UNIT_TICKS }
+  const learning = { title: 'Learning curve', x: 'share of 3,384 rows', y: 'Spearman', ...ticks }
   writeFileSync(`${PLOTS}length-curve.svg`, drawCurves(learning, [{ name: 'ours, fifth kept apart', colour: '#0a6', points: parts.curve }]))
 }
 
