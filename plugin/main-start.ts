@@ -5,10 +5,13 @@ import type { Config, ConfigParts } from './config.ts'
 import { lockDirectory } from './log/lock.ts'
 import { migrateDataDirectory } from './log/migrate.ts'
 import { type Role, type StartMessage, Unusable } from './main-child.ts'
-import { configOf, readInput } from './main-config.ts'
+import { readInput } from './main-config.ts'
 import { EMBEDDED_COUNT, embeddedConfig } from './main-embedded.ts'
+import { type NightWatch, startNightWatch } from './main-night.ts'
+import { settle } from './main-settings.ts'
 import { createSupervisor, type Supervisor } from './main-supervisor.ts'
 import { VERSION } from './main-version.ts'
+import { createRng } from './rng.ts'
 
 export interface StartOptions {
   readonly config: string
@@ -21,7 +24,7 @@ export async function runStart(options: StartOptions): Promise<void> {
   const file = readInput(options.config)
   if (!file && options.config !== 'phasewise.yaml')
     throw new Unusable(`${options.config} is not there; write it, or leave --config out for the embedded default`)
-  const settings = configOf(file ?? embeddedConfig([]))
+  const settings = settle(file ?? embeddedConfig([])).config
   mkdirSync(settings.dataDir, { recursive: true })
   const lock = lockDirectory({ dataDir: settings.dataDir, holder: { pid: process.pid, sinceUnixMs: systemClock.nowUnixMs() } })
   migrateDataDirectory({ dataDir: settings.dataDir, nowUnixMs: systemClock.nowUnixMs() })
@@ -38,11 +41,16 @@ export async function runStart(options: StartOptions): Promise<void> {
   const signal = new Promise<string>((done) => {
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => done(name))
   })
+  let night: NightWatch | undefined
   try {
-    const began = startAll({ supervisor, file, settings, options })
+    const began = startAll({ supervisor, file, settings, options }).then(() => {
+      const rng = createRng(systemClock.nowUnixMs() % 2 ** 32).stream('night')
+      night = startNightWatch({ config: settings, input: () => file ?? embeddedConfig([]), rng, print: (line) => console.log(line) })
+    })
     const ended = await Promise.race([signal, failed, began.then(() => signal)])
     console.log(`\nphasewise: ${ended}, draining`)
   } finally {
+    await night?.stop()
     await supervisor.stop()
     lock.release()
   }
