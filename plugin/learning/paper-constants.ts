@@ -47,8 +47,8 @@ export const PAPER_CONSTANTS = {
   ),
   queueWeightPerS: chosen(1, 'reward of one waiting call per second, −1: completions weigh most; 0.1 and 5 tried, worse'),
   heuristicWeight: chosen(
-    1000,
-    'reward of h = −1, negative: a call in the wrong place costs about 30, which the net cannot tell apart; 1, 100, 300 drowned',
+    5000,
+    'what h = −1 costs: the true price of a wrong place, about 30, is a five-hundredth of a value; 1, 100, 300 drowned in noise',
   ),
   rewardScale: chosen(0.002, "Q values of the order of ten, TD errors within the quadratic part of Huber's loss"),
   sharedFactor: chosen(4, 'how much of an output all actions share, see paper-net.ts; without, values of single actions drift apart'),

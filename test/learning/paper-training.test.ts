@@ -146,17 +146,17 @@ describe('training', () => {
     fleet: sameMachines('v100-paper', 2),
     mix: drawPaper,
     mixName: 'paper',
-    callsPerS: 20,
-    calls: 500,
+    callsPerS: 12,
+    calls: 600,
   })
-  const settings = paperSettings({ episodes: 7, batch: 256, validations: 1, trainEveryMs: 200, checkpointEvery: 1 })
+  const settings = paperSettings({ episodes: 5, batch: 256, trainEveryMs: 200, checkpointFrom: 1, checkpointEvery: 1 })
   const meanE2e = (act: Actor): number => {
     let sum = 0
     for (const seed of [11, 12, 13]) sum += playEpisode({ scenario, calls: scenario.calls({ seed }), settings, act }).meanE2eMs
     return sum / 3
   }
 
-  test('seven episodes of guided training beat random actions on workloads it never met', { timeout: 120_000 }, async () => {
+  test('five episodes of guided training beat random actions on workloads it never met', { timeout: 120_000 }, async () => {
     const net = await trainPaper({ arm: 'guided', scenario, seed: 1, settings })
     const dice = createRng(4)
     const random = meanE2e((_, mixing) => dice.int(mixing.length + 1))
