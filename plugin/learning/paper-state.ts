@@ -42,6 +42,7 @@ export interface InstanceReading {
   unfinished: number
 }
 
+/** What an idle instance is read as; to be filled by `readInstance`. */
 export function emptyReading(): InstanceReading {
   return {
     lightPrompts: 0,
