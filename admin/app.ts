@@ -1,19 +1,26 @@
 import express, { type Express, type NextFunction, type Request, type Response } from 'express'
 import helmet from 'helmet'
 import type { Clock } from '../plugin/clock.ts'
+import type { ConfigParts } from '../plugin/config.ts'
 import type { Control } from '../plugin/log/control.ts'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import { createRollups } from '../plugin/log/read/rollups.ts'
-import { COOKIES, type CookieChange, readCookies } from './access/cookies.ts'
+import { COOKIES, readCookies, zoneFromCookie } from './access/cookies.ts'
+import type { OidcDoor } from './access/oidc.ts'
 import { isSameOrigin } from './access/origin.ts'
 import { createSessionStore } from './access/session.ts'
+import { createShownOnce } from './access/shown-once.ts'
 import { createThrottle } from './access/throttle.ts'
 import { createToken, sameSecret } from './access/tokens.ts'
 import { type Answer, mayUse, type Route, type Theme, type Visit } from './answer.ts'
 import { readAssets } from './assets.ts'
-import { type FrameFacts, frameModel } from './frame.ts'
-import { createRender } from './render.ts'
+import type { FrameFacts } from './frame.ts'
+import type { LabDoor } from './pages/lab/plan.ts'
+import type { NightFacts } from './pages/training/training.ts'
+import { createRouterLine, type RouterLine } from './router-line.ts'
 import { createRoutes } from './routes.ts'
+import { createSender, setCookies } from './send.ts'
+import { inZone } from './zone.ts'
 
 /** What the admin is made of. `facts` are what the foot tells. */
 export interface AdminParts {
@@ -21,19 +28,38 @@ export interface AdminParts {
   readonly control: Control
   readonly clock: Clock
   readonly facts: FrameFacts
+  /** The router's own API; without it what needs it says so. */
+  readonly line?: RouterLine
+  /** What the Lab can play; absent where it cannot. */
+  readonly lab?: LabDoor
+  /** When nights are; asked at each page, since it can be changed. */
+  readonly night?: () => NightFacts
+  /** Reverse proxies in front whose word on a visitor's address is believed. */
+  readonly trustedProxies: number
+  /** What the configuration is read from: Settings checks changes by the very schema of the file. */
+  readonly configuration: ConfigParts
+  /** Address that people reach the admin at, without a slash at its end. */
+  readonly publicUrl: () => string
+  /** Sign-in elsewhere, beside passwords. */
+  readonly oidc?: OidcDoor | undefined
   /** Told of every page that failed; the visitor sees only that it did. */
   readonly onError: (error: unknown, url: string) => void
 }
 
+/** Browsers' names for themselves are some 120 characters. */
+const AGENT_CHARS_MAX = 300
+
 /** A form of ours is a few hundred bytes. */
 const FORM_BYTES_MAX = 16 * 1024
 
-/** A strict policy: nothing inline, nothing from elsewhere, no script at all. */
+/** A strict policy: nothing inline, nothing from elsewhere; the one script renews parts by events of ours. */
 const HEADERS = helmet({
   contentSecurityPolicy: {
     useDefaults: false,
     directives: {
       defaultSrc: ["'none'"],
+      scriptSrc: ["'self'"],
+      connectSrc: ["'self'"],
       styleSrc: ["'self'"],
       imgSrc: ["'self'"],
       formAction: ["'self'"],
@@ -57,11 +83,20 @@ export function createAdmin(parts: AdminParts): { readonly app: Express; readonl
     sessions,
     throttle: createThrottle(clock),
     rollups: createRollups(),
+    line: parts.line ?? createRouterLine(undefined),
+    lab: parts.lab,
+    night: parts.night,
+    shownOnce: createShownOnce(clock),
+    oidc: parts.oidc,
+    publicUrl: parts.publicUrl,
+    configuration: parts.configuration,
+    facts: parts.facts,
+    onError: parts.onError,
   })
   const assets = readAssets()
-  const send = createSender(parts, assets.href)
+  const send = createSender({ ...parts, href: assets.href })
   const app = express()
-  app.disable('x-powered-by').disable('etag').set('query parser', 'simple')
+  app.disable('x-powered-by').disable('etag').set('query parser', 'simple').set('trust proxy', parts.trustedProxies)
   app.use(HEADERS)
   app.get('/assets/:name', (request, response, next) => {
     const asset = assets.find(String(request.params.name))
@@ -72,22 +107,24 @@ export function createAdmin(parts: AdminParts): { readonly app: Express; readonl
     response.set('Cache-Control', 'no-store')
     next()
   })
-  app.use(express.urlencoded({ extended: false, limit: FORM_BYTES_MAX }))
   const visitOf = (request: Request, response: Response): Visit => {
     const visit = readVisit({ request, response, sessions, nowUnixMs: clock.nowUnixMs() })
     response.locals.visit = visit
     return visit
   }
   for (const route of routes) {
+    if (route.method === 'post') app.post(route.path, express.urlencoded({ extended: false, limit: route.formBytesMax ?? FORM_BYTES_MAX }))
     app[route.method](route.path, async (request, response) => {
       const visit = visitOf(request, response)
-      send(response, visit, refusal(route, visit, request) ?? (await route.handle(visit)))
+      await inZone(zoneOf(request), async () => send(response, visit, refusal(route, visit, request) ?? (await route.handle(visit))))
     })
   }
   app.use((request, response) => {
     const visit = visitOf(request, response)
     const text = 'There is no page at this address. It may have been typed wrongly, or the page has moved.'
-    send(response, visit, signInFirst(visit) ?? { kind: 'problem', status: 404, title: 'Page not found', text })
+    inZone(zoneOf(request), () =>
+      send(response, visit, signInFirst(visit) ?? { kind: 'problem', status: 404, title: 'Page not found', text }),
+    )
   })
   app.use((error: unknown, request: Request, response: Response, _next: NextFunction) => {
     const status = statusOf(error)
@@ -141,6 +178,7 @@ function readVisit(parts: {
     setCookies(response, [{ name: COOKIES.form, value: formToken }])
   }
   const theme = cookies.get(COOKIES.theme)
+  const chosenZone = cookies.get(COOKIES.zone)
   const isPost = request.method === 'POST'
   return {
     url: isPost ? '/' : request.originalUrl,
@@ -149,12 +187,22 @@ function readVisit(parts: {
     query: texts(request.query),
     form: isPost ? texts(request.body) : {},
     nowUnixMs,
-    address: request.socket.remoteAddress ?? 'unknown',
+    address: request.ip ?? 'unknown',
+    agent: (request.headers['user-agent'] ?? '').slice(0, AGENT_CHARS_MAX),
+    chosenZone: chosenZone === undefined ? undefined : zoneFromCookie(chosenZone),
     theme: theme === 'light' || theme === 'dark' ? theme : ('system' satisfies Theme),
     formToken,
     session: found?.session,
+    oidcToken: cookies.get(COOKIES.oidc),
     user: found?.user,
   }
+}
+
+/** The zone chosen, else the one that the browser told. */
+function zoneOf(request: Request): string | undefined {
+  const cookies = readCookies(request.headers.cookie)
+  const value = cookies.get(COOKIES.zone) ?? cookies.get(COOKIES.browserZone)
+  return value === undefined ? undefined : zoneFromCookie(value)
 }
 
 /** Only texts: of a name given twice the first, of an empty one nothing. */
@@ -167,52 +215,6 @@ function texts(values: unknown): Record<string, string> {
   }
   return kept
 }
-
-function setCookies(response: Response, cookies: readonly CookieChange[]): void {
-  for (const { name, value, lifeMs } of cookies) {
-    const options = { httpOnly: true, sameSite: 'lax', secure: response.req.secure, path: '/' } as const
-    if (value === undefined) response.clearCookie(name, options)
-    else response.cookie(name, value, lifeMs === undefined ? options : { ...options, maxAge: lifeMs })
-  }
-}
-
-function createSender(parts: AdminParts, href: (name: string) => string) {
-  const render = createRender()
-  const links = { css: href('phasewise.css'), icon: href('favicon.svg') }
-  const page = (visit: Visit, view: string, model: Record<string, unknown>): string => {
-    const frame = visit.user === undefined ? undefined : parts.reader.read((query) => frameModel(query, visit, parts.facts))
-    return render(view, { ...model, ...common(visit), ...links, frame })
-  }
-  const send = (response: Response, visit: Visit, answer: Answer): void => {
-    if ('cookies' in answer && answer.cookies !== undefined) setCookies(response, answer.cookies)
-    if (answer.kind === 'see other') return void response.redirect(303, answer.to)
-    if (answer.kind === 'json') return void response.status(answer.status).json(answer.body)
-    const { status = 200, title } = answer
-    const [view, model] = answer.kind === 'page' ? [answer.view, answer.model] : ['problem', { text: answer.text, status }]
-    response
-      .status(status)
-      .type('html')
-      .send(page(visit, view, { ...model, title }))
-  }
-  /** Without the frame: what failed may be the log that the frame is read from. */
-  send.bare = (response: Response, visit: Visit, status: number): void => {
-    const title = status >= 500 ? 'This page failed' : 'This request could not be read'
-    const text =
-      status >= 500
-        ? 'The error is in the admin’s output. Callers are not affected: the router works without the admin. Load the page again, or go to the Overview.'
-        : 'Nothing was changed. Go back and try again.'
-    const model = { title, text, status, ...common(visit), ...links, frame: undefined }
-    response.status(status).type('html').send(render('problem', model))
-  }
-  return send
-}
-
-const common = (visit: Visit) => ({
-  theme: visit.theme === 'system' ? undefined : visit.theme,
-  themes: (['system', 'light', 'dark'] as const).map((name) => ({ name, current: name === visit.theme })),
-  formToken: visit.formToken,
-  here: visit.url,
-})
 
 function statusOf(error: unknown): number {
   const status = typeof error === 'object' && error !== null && 'status' in error ? Number(error.status) : 500

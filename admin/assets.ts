@@ -17,7 +17,11 @@ export interface Assets {
   find(hashedName: string): Asset | undefined
 }
 
-const TYPES: Readonly<Record<string, string>> = { '.css': 'text/css; charset=utf-8', '.svg': 'image/svg+xml' }
+const TYPES: Readonly<Record<string, string>> = {
+  '.css': 'text/css; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.svg': 'image/svg+xml',
+}
 const HASH_DIGITS = 10
 
 /** A folder of the admin: beside this file, or in the package's own `admin/` when this runs compiled. Throws when it is in neither place. */

@@ -1,3 +1,5 @@
+import { formatter } from './zone.ts'
+
 /** Numbers and times as people read them. Undefined in, undefined out: the views show it as "unknown", never as 0. */
 
 const GROUPED = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 0 })
@@ -68,7 +70,7 @@ export function formatBytes(bytes: number): string {
   return `${formatNumber(bytes / 1000 ** at)} ${units[at]}`
 }
 
-/** An instant in the server's zone, with UTC beside it for the title and the machine. */
+/** An instant in the visitor's zone, with UTC beside it for the title and the machine. */
 export interface Instant {
   /** 22 Nov 14:03:22 */
   readonly text: string
@@ -76,41 +78,36 @@ export interface Instant {
   readonly utc: string
 }
 
-const DAY_TIME = new Intl.DateTimeFormat('en-GB', {
-  day: 'numeric',
-  month: 'short',
-  hour: '2-digit',
-  minute: '2-digit',
-  second: '2-digit',
-  hourCycle: 'h23',
-})
-const LONG = new Intl.DateTimeFormat('en-GB', {
-  weekday: 'short',
-  day: 'numeric',
-  month: 'short',
-  year: 'numeric',
-  hour: '2-digit',
-  minute: '2-digit',
-  second: '2-digit',
-  fractionalSecondDigits: 3,
-  hourCycle: 'h23',
-})
-const CLOCK = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
-const DAY = new Intl.DateTimeFormat('en-GB', { weekday: 'short', day: 'numeric' })
+/** How instants are written, each in the zone of the visitor whose page is being made. */
+const STYLES = {
+  dayTime: { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' },
+  long: {
+    weekday: 'short',
+    day: 'numeric',
+    month: 'short',
+    year: 'numeric',
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    fractionalSecondDigits: 3,
+    hourCycle: 'h23',
+  },
+  clock: { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' },
+  day: { weekday: 'short', day: 'numeric' },
+} as const satisfies Readonly<Record<string, Intl.DateTimeFormatOptions>>
+
+const written = (style: keyof typeof STYLES, unixMs: number): string => formatter(style, STYLES[style]).format(unixMs).replaceAll(',', '')
 
 const utc = (unixMs: number): string => new Date(unixMs).toISOString()
 
 /** 22 Nov 14:03:22 */
-export const formatInstant = (unixMs: number): Instant => ({ text: DAY_TIME.format(unixMs).replace(',', ''), utc: utc(unixMs) })
+export const formatInstant = (unixMs: number): Instant => ({ text: written('dayTime', unixMs), utc: utc(unixMs) })
 
 /** Sun 22 Nov 2026 14:03:22.418 */
-export const formatInstantLong = (unixMs: number): Instant => ({ text: LONG.format(unixMs).replaceAll(',', ''), utc: utc(unixMs) })
+export const formatInstantLong = (unixMs: number): Instant => ({ text: written('long', unixMs), utc: utc(unixMs) })
 
 /** 14:03 */
-export const formatClock = (unixMs: number): string => CLOCK.format(unixMs)
+export const formatClock = (unixMs: number): string => written('clock', unixMs)
 
 /** Sun 22 */
-export const formatDay = (unixMs: number): string => DAY.format(unixMs).replace(',', '')
-
-/** The zone that times are shown in, e.g. "UTC" or "Europe/Berlin". */
-export const zoneName = (): string => Intl.DateTimeFormat().resolvedOptions().timeZone
+export const formatDay = (unixMs: number): string => written('day', unixMs)

@@ -1,8 +1,9 @@
 import { statSync } from 'node:fs'
 import { type RouterNow, readFleetNow, readRouterNow } from '../plugin/log/read/now.ts'
 import type { Query } from '../plugin/log/read/reader.ts'
-import type { Model, Visit } from './answer.ts'
-import { formatBytes, formatDuration, zoneName } from './format.ts'
+import { type Model, mayUse, type Need, type Visit } from './answer.ts'
+import { formatBytes, formatDuration } from './format.ts'
+import { zoneName } from './zone.ts'
 
 /** What the foot tells besides the log's own words. */
 export interface FrameFacts {
@@ -15,11 +16,19 @@ export interface FrameFacts {
 /** The router writes each second; after this many missed ones it is taken to be gone. */
 const ROUTER_GONE_AFTER_MS = 5_000
 
-const PAGES = [
+const PAGES: readonly { readonly path: string; readonly name: string; readonly group: string; readonly need?: Need }[] = [
   { path: '/', name: 'Overview', group: '' },
   { path: '/decisions', name: 'Decisions', group: 'Look' },
   { path: '/fleet', name: 'Fleet', group: '' },
-] as const
+  { path: '/models', name: 'Models', group: 'Learn' },
+  { path: '/training', name: 'Training', group: '' },
+  { path: '/lab', name: 'Lab', group: '' },
+  { path: '/try', name: 'Try it', group: 'Run' },
+  { path: '/settings', name: 'Settings', group: '' },
+  { path: '/audit', name: 'Audit', group: '', need: 'operator' },
+  { path: '/access', name: 'Access', group: '' },
+  { path: '/system', name: 'System', group: '' },
+]
 
 /** The router as the pages speak of it. */
 export interface RouterState {
@@ -47,7 +56,7 @@ export function frameModel(query: Query, visit: Visit, facts: FrameFacts): Model
   const troubled = readFleetNow(query).filter((instance) => instance.state !== 'healthy').length
   const up = router === undefined ? undefined : formatDuration(visit.nowUnixMs - router.startedUnixMs)
   return {
-    pages: PAGES.map(({ path, name, group }) => ({
+    pages: PAGES.filter(({ need = 'viewer' }) => mayUse(visit.user?.role, need)).map(({ path, name, group }) => ({
       path,
       name,
       group,

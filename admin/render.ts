@@ -6,12 +6,14 @@ import { adminFolder } from './assets.ts'
 /** Fills a view: HTML with every value escaped. Throws on an unknown view and on a name the model lacks. */
 export type Render = (view: string, model: Model) => string
 
-/** All views compiled: `views/*.hbs` are pages, `views/partials/*.hbs` what they share. */
+/** All views compiled: `views/*.hbs` are pages, `views/partials/*.hbs` what they share; of these, `live-*` can be filled alone. */
 export function createRender(folder: string = adminFolder('views')): Render {
   const handlebars = Handlebars.create()
-  for (const [name, source] of templates(`${folder}/partials`)) handlebars.registerPartial(name, source)
+  const partials = templates(`${folder}/partials`)
+  for (const [name, source] of partials) handlebars.registerPartial(name, source)
+  const live = partials.filter(([name]) => name.startsWith('live-'))
   const views = new Map(
-    templates(folder).map(([name, source]) => [name, handlebars.compile(source, { strict: true, preventIndent: true })]),
+    [...templates(folder), ...live].map(([name, source]) => [name, handlebars.compile(source, { strict: true, preventIndent: true })]),
   )
   return (name, model) => {
     const view = views.get(name)

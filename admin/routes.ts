@@ -1,17 +1,30 @@
 import type { Clock } from '../plugin/clock.ts'
+import type { ConfigParts } from '../plugin/config.ts'
 import type { Control } from '../plugin/log/control.ts'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import type { Rollups } from '../plugin/log/read/rollups.ts'
+import type { OidcDoor } from './access/oidc.ts'
 import type { SessionStore } from './access/session.ts'
+import type { ShownOnce } from './access/shown-once.ts'
 import type { Throttle } from './access/throttle.ts'
 import type { Route } from './answer.ts'
+import type { FrameFacts } from './frame.ts'
 import { decisionPage } from './pages/decision.ts'
 import { decisionsPage } from './pages/decisions.ts'
+import { exportDecisions } from './pages/decisions-export.ts'
 import { askForDrain, confirmDrain, fleetPage } from './pages/fleet.ts'
+import { changeInstance, instancePage, tryInstance } from './pages/fleet-change.ts'
+import type { LabDoor } from './pages/lab/plan.ts'
 import { overviewPage } from './pages/overview.ts'
 import { signIn, signInPage, signOut } from './pages/sign-in.ts'
+import { confirmSwitch, turnSwitch } from './pages/switch.ts'
 import { setTheme } from './pages/theme.ts'
+import type { NightFacts } from './pages/training/training.ts'
 import { welcome, welcomePage } from './pages/welcome.ts'
+import type { RouterLine } from './router-line.ts'
+import { accessRoutes } from './routes-access.ts'
+import { learnRoutes } from './routes-learn.ts'
+import { runRoutes } from './routes-run.ts'
 
 /** What pages are made of. */
 export interface PageParts {
@@ -21,6 +34,18 @@ export interface PageParts {
   readonly sessions: SessionStore
   readonly throttle: Throttle
   readonly rollups: Rollups
+  /** The router's own API. */
+  readonly line: RouterLine
+  /** What the Lab can play; undefined where it cannot. */
+  readonly lab: LabDoor | undefined
+  /** When nights are, as they are configured now. */
+  readonly night: (() => NightFacts) | undefined
+  readonly shownOnce: ShownOnce
+  readonly oidc: OidcDoor | undefined
+  readonly publicUrl: () => string
+  readonly configuration: ConfigParts
+  readonly facts: FrameFacts
+  readonly onError: (error: unknown, url: string) => void
 }
 
 /** Every address of the admin but its assets, with who may use it. */
@@ -34,12 +59,23 @@ export function createRoutes(parts: PageParts): Route[] {
     { method: 'post', path: '/sign-out', need: 'anyone', handle: (visit) => signOut(parts, visit) },
     { method: 'post', path: '/theme', need: 'anyone', handle: setTheme },
     { method: 'get', path: '/', need: 'viewer', handle: (visit) => overviewPage(parts, visit) },
+    { method: 'get', path: '/switch', need: 'operator', handle: (visit) => confirmSwitch(parts, visit) },
+    { method: 'post', path: '/switch', need: 'operator', handle: (visit) => turnSwitch(parts, visit) },
     { method: 'get', path: '/decisions', need: 'viewer', handle: (visit) => decisionsPage(parts, visit) },
+    { method: 'get', path: '/decisions.csv', need: 'viewer', handle: (visit) => exportDecisions(parts, visit, 'csv') },
+    { method: 'get', path: '/decisions.ndjson', need: 'viewer', handle: (visit) => exportDecisions(parts, visit, 'ndjson') },
     { method: 'get', path: '/decisions/:callId', need: 'viewer', handle: (visit) => decisionPage(parts, visit) },
     { method: 'get', path: '/fleet', need: 'viewer', handle: (visit) => fleetPage(parts, visit) },
     { method: 'get', path: '/fleet/drain', need: 'operator', handle: (visit) => confirmDrain(parts, visit) },
     { method: 'post', path: '/fleet/drain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'drain') },
     { method: 'post', path: '/fleet/undrain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'undrain') },
+    { method: 'get', path: '/fleet/add', need: 'operator', handle: (visit) => instancePage(parts, visit) },
+    { method: 'get', path: '/fleet/edit', need: 'operator', handle: (visit) => instancePage(parts, visit) },
+    { method: 'post', path: '/fleet/change', need: 'operator', handle: (visit) => changeInstance(parts, visit) },
+    { method: 'post', path: '/fleet/try', need: 'operator', handle: (visit) => tryInstance(parts, visit) },
+    ...learnRoutes(parts),
+    ...accessRoutes(parts),
+    ...runRoutes(parts),
   ]
 }
 

@@ -76,6 +76,8 @@ function reasonWords({ call: { reason, policy }, candidates }: Decision): Words[
       return [plain(' because '), strong('no healthy instance was left'), plain(' and a troubled one is better than none')]
     case 'fallback policy':
       return [plain(' by the fallback policy '), strong(policy), plain(', since the pool’s own policy gave no answer')]
+    case 'switched off':
+      return [plain(' by the fallback policy '), strong(policy), plain(', since '), strong('Phasewise was switched off')]
     case 'better of two drawn':
       return [plain(', the one with '), strong('fewer calls in flight'), plain(' of two drawn at random')]
     case 'tie broken at random':

@@ -56,11 +56,13 @@ CREATE TABLE call (
   censored INTEGER NOT NULL,
   finish_reason TEXT,
   text_features BLOB
-, prefix_blocks BLOB) STRICT;
+, prefix_blocks BLOB, trial_id INTEGER, block INTEGER, arm TEXT, washout INTEGER, shadow_instance_id INTEGER, shadow_output_tokens REAL, length_source TEXT, predicted_length BLOB, length_feature_hash TEXT, length_row BLOB, system_hash INTEGER) STRICT;
 
 CREATE INDEX call_by_application ON call (application, call_id);
 
 CREATE INDEX call_by_instance ON call (instance_id, call_id);
+
+CREATE INDEX call_by_trial ON call (trial_id, call_id) WHERE trial_id IS NOT NULL;
 
 CREATE INDEX call_not_completed ON call (outcome, call_id) WHERE outcome <> 'completed';
 
@@ -169,7 +171,42 @@ CREATE TABLE scrape (
   PRIMARY KEY (instance_id, taken_unix_ms)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE switchback_block (
+  trial_id INTEGER NOT NULL,
+  block INTEGER NOT NULL,
+  arm TEXT NOT NULL CHECK (arm IN ('control', 'challenger')),
+  from_unix_ms INTEGER NOT NULL,
+  to_unix_ms INTEGER NOT NULL,
+  washout_until_unix_ms INTEGER NOT NULL,
+  PRIMARY KEY (trial_id, block)
+) STRICT, WITHOUT ROWID;
+
 -- control.sqlite
+
+CREATE TABLE api_key (
+  key_id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  -- JSON array of 'place', 'read', 'control'
+  scopes TEXT NOT NULL,
+  sha256 TEXT NOT NULL UNIQUE,
+  -- The key's first characters, by which people tell keys apart.
+  beginning TEXT NOT NULL,
+  created_by TEXT NOT NULL,
+  created_unix_ms INTEGER NOT NULL,
+  expires_unix_ms INTEGER,
+  last_used_unix_ms INTEGER,
+  revoked_by TEXT,
+  revoked_unix_ms INTEGER
+) STRICT;
+
+CREATE UNIQUE INDEX api_key_in_use ON api_key (name) WHERE revoked_unix_ms IS NULL;
+
+CREATE TRIGGER audit_keeps_rows BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+
+CREATE TRIGGER audit_keeps_words BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+
+CREATE TRIGGER audit_only_appends BEFORE INSERT ON audit WHEN EXISTS (SELECT 1 FROM audit WHERE audit_id = new.audit_id)
+BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
 
 CREATE TABLE audit (
   audit_id INTEGER PRIMARY KEY,
@@ -182,9 +219,22 @@ CREATE TABLE audit (
   after TEXT
 ) STRICT;
 
+CREATE INDEX audit_by_time ON audit (at_unix_ms);
+
 CREATE TABLE drained (
   pool TEXT NOT NULL,
   instance TEXT NOT NULL,
+  by TEXT NOT NULL,
+  since_unix_ms INTEGER NOT NULL,
+  PRIMARY KEY (pool, instance)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE fleet_change (
+  pool TEXT NOT NULL,
+  instance TEXT NOT NULL,
+  what TEXT NOT NULL CHECK (what IN ('added', 'changed', 'removed')),
+  -- JSON: {"url", "weight", "speed", "apiKeyEnv"?}; {} where it was removed
+  settings TEXT NOT NULL,
   by TEXT NOT NULL,
   since_unix_ms INTEGER NOT NULL,
   PRIMARY KEY (pool, instance)
@@ -204,6 +254,25 @@ CREATE TABLE intent (
 
 CREATE INDEX intent_open ON intent (intent_id) WHERE state = 'asked';
 
+CREATE TABLE lab_run (
+  run_id INTEGER PRIMARY KEY,
+  state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'failed', 'cancelled')),
+  -- JSON, as asked (log/control/lab.ts)
+  plan TEXT NOT NULL,
+  asked_by TEXT NOT NULL,
+  asked_unix_ms INTEGER NOT NULL,
+  started_unix_ms INTEGER,
+  ended_unix_ms INTEGER,
+  progress_ratio REAL NOT NULL DEFAULT 0,
+  -- What it does now, in words.
+  says TEXT NOT NULL DEFAULT '',
+  pid INTEGER,
+  cancel_asked_by TEXT,
+  -- JSON, once done.
+  result TEXT,
+  error TEXT
+) STRICT;
+
 CREATE TABLE migration (
           version INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL, applied_unix_ms INTEGER NOT NULL) STRICT;
 
@@ -215,9 +284,35 @@ CREATE TABLE model (
   feature_hash TEXT,
   card TEXT NOT NULL,
   alias TEXT CHECK (alias IN ('champion', 'challenger', 'previous')),
-  registered_unix_ms INTEGER NOT NULL,
+  registered_unix_ms INTEGER NOT NULL, folder TEXT NOT NULL DEFAULT '', run_id INTEGER, parent TEXT,
   UNIQUE (kind, version)
 ) STRICT;
+
+CREATE TABLE notice (
+  notice_id INTEGER PRIMARY KEY,
+  at_unix_ms INTEGER NOT NULL,
+  tone TEXT NOT NULL CHECK (tone IN ('good', 'warn', 'bad')),
+  text TEXT NOT NULL,
+  -- Page that says more, e.g. /models
+  href TEXT,
+  closed_unix_ms INTEGER,
+  closed_by TEXT
+) STRICT;
+
+CREATE INDEX notice_open ON notice (notice_id) WHERE closed_unix_ms IS NULL;
+
+CREATE TABLE promotion (
+  promotion_id INTEGER PRIMARY KEY,
+  kind TEXT NOT NULL CHECK (kind IN ('length', 'policy', 'profile')),
+  action TEXT NOT NULL CHECK (action IN ('promote', 'roll back', 'refused')),
+  model_id INTEGER REFERENCES model (model_id),
+  from_model_id INTEGER REFERENCES model (model_id),
+  who TEXT NOT NULL,
+  why TEXT NOT NULL,
+  at_unix_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX promotion_by_kind ON promotion (kind, promotion_id);
 
 CREATE TABLE session (
   token_sha256 TEXT PRIMARY KEY,
@@ -227,7 +322,7 @@ CREATE TABLE session (
   seen_unix_ms INTEGER NOT NULL,
   expires_unix_ms INTEGER NOT NULL,
   address TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
+, agent TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
 
 CREATE TABLE setting (
   key TEXT PRIMARY KEY,
@@ -240,6 +335,22 @@ CREATE TABLE sign_in_link (
   created_unix_ms INTEGER NOT NULL,
   expires_unix_ms INTEGER NOT NULL,
   used_unix_ms INTEGER
+, user_id INTEGER REFERENCES user (user_id) ON DELETE CASCADE) STRICT, WITHOUT ROWID;
+
+CREATE TABLE training_line (
+  run_id INTEGER NOT NULL REFERENCES training_run (run_id) ON DELETE CASCADE,
+  line INTEGER NOT NULL,
+  at_unix_ms INTEGER NOT NULL,
+  text TEXT NOT NULL,
+  PRIMARY KEY (run_id, line)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE training_point (
+  run_id INTEGER NOT NULL REFERENCES training_run (run_id) ON DELETE CASCADE,
+  curve TEXT NOT NULL,
+  x REAL NOT NULL,
+  y REAL NOT NULL,
+  PRIMARY KEY (run_id, curve, x)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE training_run (
@@ -254,7 +365,30 @@ CREATE TABLE training_run (
   progress_ratio REAL NOT NULL DEFAULT 0,
   detail TEXT NOT NULL DEFAULT '{}',
   error TEXT
+, plan TEXT NOT NULL DEFAULT '{}', phase TEXT, pid INTEGER, beat_unix_ms INTEGER, attempts INTEGER NOT NULL DEFAULT 0, cancel_asked_by TEXT) STRICT;
+
+CREATE TABLE trial (
+  trial_id INTEGER PRIMARY KEY,
+  mode TEXT NOT NULL CHECK (mode IN ('shadow', 'canary')),
+  state TEXT NOT NULL CHECK (state IN ('running', 'ended', 'withdrawn', 'refused')),
+  length_model_id INTEGER REFERENCES model (model_id),
+  policy_model_id INTEGER REFERENCES model (model_id),
+  profile_model_id INTEGER REFERENCES model (model_id),
+  share_ratio REAL NOT NULL,
+  block_ms INTEGER NOT NULL,
+  washout_ms INTEGER NOT NULL,
+  blocks_planned INTEGER NOT NULL,
+  seed INTEGER NOT NULL,
+  asked_by TEXT NOT NULL,
+  started_unix_ms INTEGER NOT NULL,
+  ended_unix_ms INTEGER,
+  ended_by TEXT,
+  ended_why TEXT,
+  -- JSON: what it came to, e.g. the estimate of the gain; at a withdrawal what was seen.
+  result TEXT
 ) STRICT;
+
+CREATE UNIQUE INDEX trial_running ON trial (state) WHERE state = 'running';
 
 CREATE TABLE user (
   user_id INTEGER PRIMARY KEY,
@@ -264,4 +398,18 @@ CREATE TABLE user (
   password TEXT NOT NULL,
   created_unix_ms INTEGER NOT NULL,
   last_sign_in_unix_ms INTEGER
+, oidc_issuer TEXT, oidc_subject TEXT) STRICT;
+
+CREATE UNIQUE INDEX user_by_oidc ON user (oidc_issuer, oidc_subject) WHERE oidc_subject IS NOT NULL;
+
+CREATE TABLE verdict (
+  verdict_id INTEGER PRIMARY KEY,
+  model_id INTEGER NOT NULL REFERENCES model (model_id),
+  run_id INTEGER,
+  passed INTEGER NOT NULL,
+  words TEXT NOT NULL,
+  numbers TEXT NOT NULL,
+  made_unix_ms INTEGER NOT NULL
 ) STRICT;
+
+CREATE INDEX verdict_by_model ON verdict (model_id, verdict_id);

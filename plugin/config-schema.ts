@@ -1,5 +1,8 @@
 import { z } from 'zod'
+import { adminSchema } from './config-admin.ts'
 import { holdSchema } from './config-hold.ts'
+import { modeSchema } from './config-mode.ts'
+import { nightSchema } from './config-night.ts'
 
 /** What phasewise.yaml may say: shapes, defaults, and the sentence that each mistake is answered with. */
 export interface Listen {
@@ -76,6 +79,8 @@ const pool = z
     adapters: z.array(name).default([]),
     engine: engine.default('vllm'),
     policy: name.default('least-request-speed'),
+    mode: modeSchema,
+    canary: ratio(0.1),
     weights: z.strictObject({ queue: z.number(), kv: z.number(), prefix: z.number(), adapter: z.number() }).partial().optional(),
     fallbackPolicy: name.default('least-request'),
     exploration: ratio(0.01),
@@ -164,7 +169,7 @@ export const fileSchema = z.strictObject({
         .prefault({}),
     })
     .prefault({}),
-  admin: z.strictObject({ listen: listen('127.0.0.1:8401') }).prefault({}),
+  admin: adminSchema(listen('127.0.0.1:8401'), secretSchema).prefault({}),
   telemetry: z.strictObject({ metrics: listen('127.0.0.1:8402') }).prefault({}),
   pools: z.array(pool, 'allowed is a list of pools').min(1, 'name at least one pool with its instances'),
   scrape: z.strictObject({ intervalMs: ms(250, 50), timeoutMs: ms(1_000, 50) }).prefault({}),
@@ -186,6 +191,11 @@ export const fileSchema = z.strictObject({
       retentionDays: z.number().positive('allowed is above 0').default(30),
       maxGiB: z.number().positive('allowed is above 0').default(10),
     })
+    .prefault({}),
+  night: nightSchema,
+  // 'base' is the model that ships, 'off' leaves lengths to the history of applications.
+  prediction: z
+    .strictObject({ lengthModel: z.string().min(1, "allowed is 'base', 'off' or the folder of a model").default('base') })
     .prefault({}),
   seed: z.number().int().optional(),
 })

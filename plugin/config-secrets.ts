@@ -38,7 +38,7 @@ export function missingSecrets(raw: unknown, env: Environment, key = ''): Proble
   return Object.entries(raw).flatMap(([step, value]) => {
     const at = key ? `${key}.${step}` : step
     const name = (value as { env?: unknown } | null)?.env
-    if (/^(apiKey|key)$/.test(step) && typeof name === 'string' && !env[name])
+    if (/^(apiKey|key|clientSecret)$/.test(step) && typeof name === 'string' && !env[name])
       return [{ key: `${at}.env`, got: JSON.stringify(name), remedy: `set the environment variable ${name}` }]
     return missingSecrets(value, env, at)
   })

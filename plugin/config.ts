@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parse, YAMLParseError } from 'yaml'
 import type { z } from 'zod'
+import { type AdminConfig, resolveAdmin } from './config-admin.ts'
 import { type PlacementsConfig, resolvePlacements } from './config-placements.ts'
 import { fileSchema, instanceListSchema, isLoopback, type secretSchema } from './config-schema.ts'
 import { createSecretReader, missingSecrets, type SecretReader } from './config-secrets.ts'
@@ -66,10 +67,11 @@ export type PoolConfig = Omit<ParsedPool, 'instances' | 'models' | 'requestUsage
   readonly instances: readonly InstanceConfig[]
   readonly dns?: DnsConfig
 }
-export type Config = Omit<Parsed, 'pools' | 'gateways'> & {
+export type Config = Omit<Parsed, 'pools' | 'gateways' | 'admin'> & {
   /** Where it came from: the file's path, or 'embedded default'. */
   readonly source: string
   readonly pools: readonly PoolConfig[]
+  readonly admin: AdminConfig
   readonly gateways: Omit<Parsed['gateways'], 'openai' | 'placements'> & {
     readonly placements: PlacementsConfig
     readonly openai: Omit<Parsed['gateways']['openai'], 'callerKeys'> & {
@@ -163,7 +165,7 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
       got: 'none',
       remedy: `${openai.listen.host} can be reached from outside: add a key per application, or listen on 127.0.0.1`,
     })
-  const placements = resolvePlacements({ placements: parsed.gateways.placements, path: parts.input.path, secrets, problems })
+  const placements = resolvePlacements({ placements: parsed.gateways.placements, path: parts.input.path, secrets })
   const pools = parsed.pools.map((one, i) => resolvePool({ one, i, parts, secrets }))
   for (const [i, one] of pools.entries())
     for (const model of [...one.models, ...Object.keys(one.aliases)])
@@ -177,6 +179,7 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
     ...parsed,
     source: parts.input.path,
     dataDir: resolve(parsed.dataDir),
+    prediction: { lengthModel: modelFolder(parsed.prediction.lengthModel, parts.input.path) },
     gateways: {
       ...parsed.gateways,
       openai: { ...openai, callerKeys },
@@ -184,9 +187,12 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
       envoy: resolveEnvoy(parsed.gateways.envoy, parts.input.path),
     },
     pools,
+    admin: resolveAdmin({ admin: parsed.admin, secrets, problems }),
     otlp: Object.keys(parts.env).some((key) => /^OTEL_EXPORTER_OTLP_(\w+_)?ENDPOINT$/.test(key)),
   }
 }
+
+const modelFolder = (model: string, path: string): string => (model === 'base' || model === 'off' ? model : resolve(dirname(path), model))
 
 /** Certificates are named relative to the file. */
 function resolveEnvoy(envoy: Parsed['gateways']['envoy'], path: string): Parsed['gateways']['envoy'] {

@@ -1,19 +1,26 @@
 import { issueSignInLink } from '../admin/access/link.ts'
+import { createRouterLine } from '../admin/router-line.ts'
 import { runAdmin } from '../admin/serve.ts'
 import { systemClock } from './clock.ts'
+import { HOLD_ORDERS } from './hold/hold-rules.ts'
+import type { LabRuns } from './log/control/lab.ts'
 import { openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
-import { configOf } from './main-config.ts'
+import { configParts } from './main-config.ts'
+import { createLabStarter } from './main-lab-starter.ts'
+import { settle } from './main-settings.ts'
 import { VERSION } from './main-version.ts'
+import { POLICY_NAMES } from './placement/policies.ts'
+import { SCENARIO_NAMES } from './simulation/scenario/names.ts'
 
 /** The admin process: its own port, its own event loop; ending it changes nothing for callers. */
 export function runAdminRole(): void {
   runChild(startAdmin)
 }
 
-async function startAdmin({ input }: StartMessage): Promise<Running> {
-  const config = configOf(input)
+async function startAdmin({ input, line }: StartMessage): Promise<Running> {
+  const { config } = settle(input)
   const { listen } = config.admin
   if (!listen) return { facts: {}, drain: async () => undefined }
   const logPath = databasePath(config.dataDir, 'log')
@@ -21,10 +28,14 @@ async function startAdmin({ input }: StartMessage): Promise<Running> {
   try {
     const admin = await runAdmin({
       listen,
+      config: config.admin,
+      configuration: configParts(input),
       logPath,
       controlPath,
       clock: systemClock,
       facts: { version: VERSION, retentionDays: config.log.retentionDays },
+      line: createRouterLine(line.port === 0 ? undefined : { url: `http://127.0.0.1:${line.port}`, key: line.key }),
+      openLab: (labRuns) => openLab(config.dataDir, labRuns),
       write: (line) => console.error(`phasewise: ${line}`),
     })
     const signIn = freshLink(controlPath)
@@ -41,4 +52,10 @@ function freshLink(path: string): string | undefined {
   } finally {
     control.close()
   }
+}
+
+function openLab(dataDir: string, labRuns: LabRuns) {
+  const starter = createLabStarter({ dataDir, labRuns })
+  starter.nudge()
+  return { scenarios: SCENARIO_NAMES, policies: POLICY_NAMES, holds: HOLD_ORDERS, ...starter }
 }

@@ -3,7 +3,10 @@ import type { ConfigParts } from './config.ts'
 /** What supervisor and children say to each other over Node's IPC channel. */
 
 /** The processes a supervisor may run. */
-export type Role = 'fleet' | 'router' | 'admin' | 'demo'
+export type Role = 'fleet' | 'router' | 'admin' | 'demo' | 'trainer'
+
+/** Exit code of a trainer that found another at work: whoever started it tries again later. */
+export const HELD_EXIT = 75
 
 export interface StartMessage {
   readonly type: 'start'
@@ -12,6 +15,14 @@ export interface StartMessage {
   /** How often each role has crashed since the supervisor started. */
   readonly crashes: Readonly<Partial<Record<Role, number>>>
   readonly virtual?: VirtualStart
+  readonly line: LineStart
+}
+
+/** How the admin speaks to the router directly: over loopback, with a key made for this start and known to these processes alone. */
+export interface LineStart {
+  readonly key: string
+  /** The router's port to take again after a restart; 0 is any. */
+  readonly port: number
 }
 
 /** What the embedded fleet and its demo traffic need. */

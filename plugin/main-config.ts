@@ -1,11 +1,16 @@
 import { resolve } from 'node:path'
 import { type Config, type ConfigParts, environment, parseConfig, readConfigFile } from './config.ts'
-import { POLICY_NAMES } from './placement/policies.ts'
+import { SELECTABLE_POLICY_NAMES } from './placement/policies.ts'
 import { PROFILES } from './simulation/profiles.ts'
 
 /** Parses what the supervisor read, in any process. Throws ConfigError with every problem. */
 export function configOf(input: ConfigParts['input']): Config {
-  return parseConfig({ input, env: environment(), policyNames: POLICY_NAMES, profileNames: [...PROFILES.keys()] })
+  return parseConfig(configParts(input))
+}
+
+/** What reading this input takes. */
+export function configParts(input: ConfigParts['input']): ConfigParts {
+  return { input, env: environment(), policyNames: SELECTABLE_POLICY_NAMES, profileNames: [...PROFILES.keys()] }
 }
 
 /** The configuration file as read, or undefined where there is none. */

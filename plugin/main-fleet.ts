@@ -5,12 +5,16 @@ import { FLEET_DEFAULTS, type FleetOptions } from './fleet/options.ts'
 import { type Connections, createConnections, type DesiredInstance } from './gateways/instances/connections.ts'
 import { createDiscovery, type Discovery } from './gateways/instances/discovery.ts'
 import { createScraper } from './gateways/instances/scraper.ts'
+import type { FleetChange } from './log/control/fleet-changes.ts'
+import { type ChangedFleet, createChangedFleet } from './main-fleet-changes.ts'
 import type { Rng } from './rng.ts'
 
 /** The fleet with what feeds it: discovery, connections and scrapes. */
 export interface LiveFleet {
   readonly fleet: Fleet
   readonly connections: Connections
+  /** Adds, changes and removes instances while it runs. */
+  readonly changed: ChangedFleet
   /** Resolves when every source of instances was looked at once. */
   readonly found: Promise<void>
   close(graceMs: number): Promise<void>
@@ -21,6 +25,8 @@ export interface LiveFleetParts {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly clock: Clock
   readonly rng: Rng
+  /** What people changed of the list in earlier starts. */
+  readonly changes: readonly FleetChange[]
   readonly warn: (text: string) => void
   readonly count: (what: string) => void
 }
@@ -49,16 +55,21 @@ export function startFleet(parts: LiveFleetParts): LiveFleet {
       fleet.scrapeFailed(target, failure.kind, nowMs)
     },
   })
-  const discoveries = config.pools.map((pool) =>
-    discoverPool(pool, parts, (instances) => {
-      connections.configure(pool.name, instances)
-      fleet.reconcile(pool.name, instances)
+  const changed = createChangedFleet({
+    changes: parts.changes,
+    env: parts.env,
+    warn: parts.warn,
+    publish(pool, instances) {
+      connections.configure(pool, instances)
+      fleet.reconcile(pool, instances)
       scraper.track(fleet.pools().flatMap((name) => fleet.instances(name).filter((one) => !one.leaving)))
-    }),
-  )
+    },
+  })
+  const discoveries = config.pools.map((pool) => discoverPool(pool, parts, (instances) => changed.source(pool.name, instances)))
   return {
     fleet,
     connections,
+    changed,
     found: Promise.all(discoveries.map((one) => one.ready)).then(() => undefined),
     async close(graceMs) {
       for (const one of discoveries) one.close()

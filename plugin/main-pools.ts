@@ -2,12 +2,13 @@ import type { PoolConfig } from './config.ts'
 import type { HoldConfig } from './config-hold.ts'
 import type { HoldQueueOptions } from './hold/hold-queue.ts'
 import { HOLD_RULE_DEFAULTS } from './hold/hold-rules.ts'
+import type { LearnedModel } from './placement/learned-model.ts'
 import type { HoldSetting } from './router-hold.ts'
 import type { RouterPool } from './router-pools.ts'
 import { PROFILES } from './simulation/profiles.ts'
 
-/** A configured pool as the router takes it. */
-export function routerPool(pool: PoolConfig): RouterPool {
+/** A configured pool as the router takes it; `model` is what `learned` decides by. */
+export function routerPool(pool: PoolConfig, model?: LearnedModel): RouterPool {
   const named = new Map(pool.instances.map((one) => [one.name, one.profile]))
   return {
     name: pool.name,
@@ -15,7 +16,10 @@ export function routerPool(pool: PoolConfig): RouterPool {
     aliases: pool.aliases,
     adapters: pool.adapters,
     policy: pool.policy,
+    mode: pool.mode,
+    canaryRatio: pool.canary,
     weights: pool.weights,
+    model,
     fallbackPolicy: pool.fallbackPolicy,
     explorationRatio: pool.exploration,
     requestUsage: pool.requestUsage,

@@ -1,22 +1,27 @@
 import { createIdSource } from './call/id.ts'
 import { TokenEstimator } from './call/tokens.ts'
 import { systemClock } from './clock.ts'
-import { type Config, environment } from './config.ts'
+import { type Config, environment, type PoolConfig } from './config.ts'
 import { createOpenAiProxy } from './gateways/openai/proxy.ts'
+import { BASE_POLICY_FOLDER, readPolicyModel } from './learning/policy-folder.ts'
+import { FLEET_INTENTS } from './log/control/fleet-changes.ts'
 import { openLog } from './log/open.ts'
 import type { Log } from './log/rows.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
-import { configOf } from './main-config.ts'
 import { openEnvoy } from './main-envoy.ts'
 import { type LiveFleet, startFleet } from './main-fleet.ts'
-import { openPlacements } from './main-placements.ts'
+import { type LiveLengths, openLengths } from './main-lengths.ts'
+import { openLine, openPlacements } from './main-placements.ts'
 import { routerPool } from './main-pools.ts'
+import { openServing, SERVING_INTENTS, type Serving } from './main-serving.ts'
+import { createLiveSettings, retentionOf, settle } from './main-settings.ts'
 import { VERSION } from './main-version.ts'
 import type { Outcome } from './outcome/outcome.ts'
-import { createRunningLength } from './prediction/running-length.ts'
+import { type LearnedModel, ModelRefused } from './placement/learned-model.ts'
+import { LEARNED } from './placement/policies.ts'
 import { createRng, type Rng } from './rng.ts'
 import { obeyIntent, startBeat } from './router-beat.ts'
-import { createRouter, type LiveRouter, type TokenCounts } from './router-place.ts'
+import { createRouter, type LiveRouter, type RouterPool, type TokenCounts } from './router-place.ts'
 import type { LiveTicket } from './router-ticket.ts'
 import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts'
 
@@ -33,48 +38,81 @@ const DRAIN_MS = 6_000
 const COUNTERS_MS = 1_000
 
 async function startRouter(message: StartMessage, tell: (line: string) => void): Promise<Running> {
-  const config = configOf(message.input)
+  const { config, refused } = settle(message.input)
   const clock = systemClock
   const rng = createRng(config.seed ?? clock.nowUnixMs() % 2 ** 32)
   const warn = (text: string): void => console.error(`phasewise: ${text}`)
+  if (refused !== undefined) warn(refused)
   const telemetry = await openTelemetry(config)
   const log = await openLog({
     dataDir: config.dataDir,
     clock,
-    retention: { days: config.log.retentionDays, bytes: config.log.maxGiB * 1024 ** 3 },
+    retention: retentionOf(config),
     warn,
-    intentKinds: ['drain', 'undrain'],
+    intentKinds: ['drain', 'undrain', 'switch off', 'switch on', 'settings', ...Object.keys(FLEET_INTENTS), ...SERVING_INTENTS],
   })
   const losses = createLosses(log, telemetry)
   for (const [role, crashes] of Object.entries(message.crashes)) losses.count(`crashed: ${role}`, crashes)
-  const live = startFleet({ config, env: environment(), clock, rng, warn, count: losses.count })
+  const live = startFleet({ config, env: environment(), clock, rng, warn, changes: log.fleetChanges, count: losses.count })
   await live.found
   for (const { pool, instance } of log.drained) live.fleet.drain(pool, instance)
-  const router = openRouter({ config, live, log, telemetry, rng, count: losses.count, tell })
-  log.onIntent(async (intent) => obeyIntent(live.fleet, intent))
-  const facts = { pid: process.pid, version: VERSION, pools: config.pools.map(({ name, policy, models }) => ({ name, policy, models })) }
+  const lengths = await openLengths({ dataDir: config.dataDir, model: config.prediction.lengthModel, clock, count: losses.count, warn })
+  const { readText } = lengths
+  const serving = openServing({ config, lengths, clock, count: losses.count, warn })
+  const router = openRouter({ config, live, lengths, serving, log, telemetry, rng, count: losses.count, tell })
+  await serving.restore(router)
+  if (log.isOff) router.switchOff(true)
+  const settings = createLiveSettings({
+    input: message.input,
+    started: config,
+    router: { configure: (pool) => router.configure(withLearnedProfiles(pool, serving)) },
+    log,
+    model: () => readServingPolicy(tell, losses.count),
+  })
+  log.onIntent(async (intent) => {
+    if (SERVING_INTENTS.includes(intent.kind)) return serving.obey(router, intent)
+    return intent.kind === 'settings' ? settings.obey() : obeyIntent({ fleet: live.fleet, changed: live.changed, router }, intent)
+  })
+  const facts = { pid: process.pid, version: VERSION, pools: () => settings.pools().map(describePool) }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
   const nextCallId = createIdSource(() => clock.nowUnixMs())
-  const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId })
-  const picker = await openEnvoy({ config, live, router, telemetry, count: losses.count, warn, nextCallId })
-  const placements = await openPlacements({ config, live, router, count: losses.count, nextCallId })
+  const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId, readText })
+  const picker = await openEnvoy({ config, live, router, telemetry, count: losses.count, warn, nextCallId, readText })
+  const api = { config, live, router, count: losses.count, nextCallId, readText }
+  const placements = await openPlacements(api)
+  const line = await openLine(api, message.line)
   return {
     facts: {
       ...(proxy ? { proxy: proxy.url } : {}),
       ...(picker ? { picker: picker.address } : {}),
       ...(placements ? { placements: placements.address } : {}),
+      line: line.url,
       ...(telemetry.metricsUrl ? { metrics: telemetry.metricsUrl } : {}),
     },
     async drain() {
       router.shed()
-      await Promise.all([proxy?.close(DRAIN_MS), picker?.close(DRAIN_MS), placements?.close(DRAIN_MS)])
+      await Promise.all([proxy?.close(DRAIN_MS), picker?.close(DRAIN_MS), placements?.close(DRAIN_MS), line.close(0)])
       stopBeat()
       losses.stop()
       await live.close(0)
+      await log.flush()
+      await lengths.close()
+      serving.close()
       await log.close()
       await telemetry.close()
     },
   }
+}
+
+/** A pool as pages show it: in the policy's place its words where the mode is not on. */
+function describePool({ name, policy, fallbackPolicy, mode, canary, models }: PoolConfig) {
+  const words = {
+    on: policy,
+    off: `${fallbackPolicy} (mode off)`,
+    shadow: `${fallbackPolicy} (${policy} in shadow)`,
+    canary: `${policy} for ${Math.round(canary * 100)} % of calls, else ${fallbackPolicy}`,
+  }
+  return { name, policy: words[mode], models }
 }
 
 async function openTelemetry(config: Config): Promise<Telemetry> {
@@ -110,6 +148,8 @@ function createLosses(log: Log, telemetry: Telemetry): { count(what: string, by?
 interface Opening {
   readonly config: Config
   readonly live: LiveFleet
+  readonly lengths: LiveLengths
+  readonly serving: Serving
   readonly log: Log
   readonly telemetry: Telemetry
   readonly rng: Rng
@@ -117,7 +157,7 @@ interface Opening {
   readonly tell: (line: string) => void
 }
 
-function openRouter({ config, live, log, telemetry, rng, count, tell }: Opening): LiveRouter {
+function openRouter({ config, live, lengths, serving, log, telemetry, rng, count, tell }: Opening): LiveRouter {
   const engines = new Map(config.pools.map((pool) => [pool.name, pool.engine]))
   let told = 0
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
@@ -139,18 +179,36 @@ function openRouter({ config, live, log, telemetry, rng, count, tell }: Opening)
       tell(describeCall(ticket, outcome))
     }
   }
+  const model = config.pools.some((pool) => pool.policy === LEARNED) ? readServingPolicy(tell, count) : undefined
   return createRouter({
-    pools: config.pools.map(routerPool),
+    pools: config.pools.map((pool) => withLearnedProfiles(routerPool(pool, model), serving)),
     fleet: live.fleet,
     tokens: createTokenCounts(),
-    lengths: createRunningLength(),
+    lengths: lengths.predictor,
     log,
-    events: { settled, count },
+    events: { settled, count, trialEnded: (ending) => log.endTrial(ending) },
     clock: systemClock,
     rng: rng.stream('placement'),
     textFeatures: config.log.textFeatures,
     retriesPerCall: config.retry.perCall,
   })
+}
+
+/** A promoted profile is believed before the configured one. */
+function withLearnedProfiles(pool: RouterPool, serving: Serving): RouterPool {
+  return { ...pool, profileOf: (instance) => serving.profileOf(pool.name, instance) ?? pool.profileOf?.(instance) }
+}
+
+/** The policy model that ships; undefined, said and counted, where it cannot be had: the fallback policies decide then. */
+function readServingPolicy(tell: (line: string) => void, count: (what: string) => void): LearnedModel | undefined {
+  try {
+    return readPolicyModel(BASE_POLICY_FOLDER)
+  } catch (error) {
+    if (!(error instanceof ModelRefused)) throw error
+    count('policy model refused')
+    tell(`${error.message}; the fallback policy decides`)
+    return undefined
+  }
 }
 
 /** One estimator per pool, made when its first call comes. */
@@ -181,8 +239,9 @@ async function openProxy(parts: {
   readonly telemetry: Telemetry
   readonly count: (what: string) => void
   readonly nextCallId: () => number
+  readonly readText: LiveLengths['readText']
 }): Promise<{ readonly url: string; close(drainMs: number): Promise<void> } | undefined> {
-  const { config, live, router, telemetry, count, nextCallId } = parts
+  const { config, live, router, telemetry, count, nextCallId, readText } = parts
   const { listen, bodyLimitMiB, callerKeys, debugHeaders } = config.gateways.openai
   if (!listen) return undefined
   try {
@@ -195,6 +254,7 @@ async function openProxy(parts: {
       bodyLimitBytes: bodyLimitMiB * 1024 ** 2,
       timeouts: config.timeouts,
       textFeatures: config.log.textFeatures,
+      readText,
       clock: systemClock,
       telemetry,
       count,

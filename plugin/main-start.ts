@@ -1,13 +1,17 @@
+import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { systemClock } from './clock.ts'
 import type { Config, ConfigParts } from './config.ts'
 import { lockDirectory } from './log/lock.ts'
 import { migrateDataDirectory } from './log/migrate.ts'
 import { type Role, type StartMessage, Unusable } from './main-child.ts'
-import { configOf, readInput } from './main-config.ts'
+import { readInput } from './main-config.ts'
 import { EMBEDDED_COUNT, embeddedConfig } from './main-embedded.ts'
+import { type NightWatch, startNightWatch } from './main-night.ts'
+import { settle } from './main-settings.ts'
 import { createSupervisor, type Supervisor } from './main-supervisor.ts'
 import { VERSION } from './main-version.ts'
+import { createRng } from './rng.ts'
 
 export interface StartOptions {
   readonly config: string
@@ -20,7 +24,7 @@ export async function runStart(options: StartOptions): Promise<void> {
   const file = readInput(options.config)
   if (!file && options.config !== 'phasewise.yaml')
     throw new Unusable(`${options.config} is not there; write it, or leave --config out for the embedded default`)
-  const settings = configOf(file ?? embeddedConfig([]))
+  const settings = settle(file ?? embeddedConfig([])).config
   mkdirSync(settings.dataDir, { recursive: true })
   const lock = lockDirectory({ dataDir: settings.dataDir, holder: { pid: process.pid, sinceUnixMs: systemClock.nowUnixMs() } })
   migrateDataDirectory({ dataDir: settings.dataDir, nowUnixMs: systemClock.nowUnixMs() })
@@ -37,11 +41,16 @@ export async function runStart(options: StartOptions): Promise<void> {
   const signal = new Promise<string>((done) => {
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => done(name))
   })
+  let night: NightWatch | undefined
   try {
-    const began = startAll({ supervisor, file, settings, options })
+    const began = startAll({ supervisor, file, settings, options }).then(() => {
+      const rng = createRng(systemClock.nowUnixMs() % 2 ** 32).stream('night')
+      night = startNightWatch({ config: settings, input: () => file ?? embeddedConfig([]), rng, print: (line) => console.log(line) })
+    })
     const ended = await Promise.race([signal, failed, began.then(() => signal)])
     console.log(`\nphasewise: ${ended}, draining`)
   } finally {
+    await night?.stop()
     await supervisor.stop()
     lock.release()
   }
@@ -58,12 +67,15 @@ interface Starting {
 async function startAll({ supervisor, file, settings, options }: Starting): Promise<void> {
   let input = file
   let ports: readonly number[] = Array.from({ length: EMBEDDED_COUNT }, () => 0)
+  const key = randomBytes(32).toString('base64url')
+  let linePort = 0
   const proxyUrl = addressOf(settings.gateways.openai.listen)
   const message = (): StartMessage => ({
     type: 'start',
     input: input ?? embeddedConfig([]),
     crashes: supervisor.crashes,
     virtual: { timeFactor: options.timeFactor, ports, proxyUrl: proxyUrl ?? '' },
+    line: { key, port: linePort },
   })
   const begin = (role: Role): Promise<Readonly<Record<string, string>>> => supervisor.start(role, message)
   console.log(
@@ -76,6 +88,7 @@ async function startAll({ supervisor, file, settings, options }: Starting): Prom
     input = embeddedConfig(list)
   }
   const router = await begin('router')
+  linePort = Number(new URL(router.line ?? 'http://127.0.0.1:0').port)
   const admin = settings.admin.listen ? await begin('admin') : {}
   printWelcome({ router, admin, settings, embedded: !file, demo: options.demo })
   if (!file && options.demo && router.proxy) await begin('demo')

@@ -1,5 +1,6 @@
 import type { Clock } from './clock.ts'
 import type { Fleet } from './fleet/fleet.ts'
+import { type FleetIntentKind, isFleetIntent } from './log/control/fleet-changes.ts'
 import type { Intent, Log } from './log/rows.ts'
 import type { LiveRouter } from './router-place.ts'
 import type { Reading, Telemetry } from './telemetry/telemetry.ts'
@@ -14,7 +15,8 @@ export interface BeatParts {
   readonly facts: {
     readonly pid: number
     readonly version: string
-    readonly pools: readonly { readonly name: string; readonly policy: string; readonly models: readonly string[] }[]
+    /** As they are now: settings may change while the router runs. */
+    readonly pools: () => readonly { readonly name: string; readonly policy: string; readonly models: readonly string[] }[]
   }
 }
 
@@ -48,11 +50,12 @@ function append({ fleet, router, log, clock, facts }: BeatParts, startedUnixMs: 
   const rows = fleet.rows(clock.nowMs())
   const seenUnixMs = clock.nowUnixMs()
   const holds = new Map(router.holds().map((hold) => [hold.pool, hold]))
-  const pools = facts.pools.map((pool) => {
+  const pools = facts.pools().map((pool) => {
     const hold = holds.get(pool.name)
-    if (!hold) return pool
+    const shown = router.isOff() ? { ...pool, off: true as const } : pool
+    if (!hold) return shown
     const { order, held, offReason } = hold
-    return { ...pool, hold: { order, held, ...(offReason === undefined ? {} : { offReason }) } }
+    return { ...shown, hold: { order, held, ...(offReason === undefined ? {} : { offReason }) } }
   })
   log.append({
     kind: 'now',
@@ -75,12 +78,29 @@ function* readings({ fleet, router, log, clock }: BeatParts): Iterable<Reading> 
 }
 
 /** Obeys an intent; the answer is shown beside it. Throws in words when it cannot be obeyed. */
-export function obeyIntent(fleet: Pick<Fleet, 'drain' | 'undrain' | 'instance'>, intent: Intent): string {
+export function obeyIntent(
+  {
+    fleet,
+    router,
+    changed,
+  }: {
+    readonly fleet: Pick<Fleet, 'drain' | 'undrain' | 'instance'>
+    readonly router: Pick<LiveRouter, 'switchOff'>
+    /** Who keeps the fleet's list. */
+    readonly changed: { obey(kind: FleetIntentKind, subject: unknown): string }
+  },
+  intent: Intent,
+): string {
   const { kind } = intent
+  if (kind === 'switch off' || kind === 'switch on') {
+    router.switchOff(kind === 'switch off')
+    return kind === 'switch off' ? 'every pool is placed by its fallback policy' : 'every pool is placed by its own policy again'
+  }
+  if (isFleetIntent(kind)) return changed.obey(kind, intent.subject)
   if (kind !== 'drain' && kind !== 'undrain') throw new Error(`this router does not know the intent ${JSON.stringify(kind)}`)
   const { pool, instance } = (intent.subject ?? {}) as { pool?: unknown; instance?: unknown }
   if (typeof pool !== 'string' || typeof instance !== 'string') throw new Error('the intent names no pool and instance')
   if (!fleet.instance(pool, instance)) throw new Error(`there is no instance ${instance} in pool ${pool}`)
-  const changed = kind === 'drain' ? fleet.drain(pool, instance) : fleet.undrain(pool, instance)
-  return changed ? `${instance} ${kind === 'drain' ? 'takes no new calls' : 'takes calls again'}` : `${instance} was so already`
+  const moved = kind === 'drain' ? fleet.drain(pool, instance) : fleet.undrain(pool, instance)
+  return moved ? `${instance} ${kind === 'drain' ? 'takes no new calls' : 'takes calls again'}` : `${instance} was so already`
 }

@@ -1,7 +1,7 @@
 import type { Fleet, LiveInstance } from './fleet/fleet.ts'
 import { HoldQueue, type HoldQueueOptions, type Released } from './hold/hold-queue.ts'
 import { createHoldRule, type HoldRuleOptions } from './hold/hold-rules.ts'
-import type { HeldCall } from './hold/rule.ts'
+import type { HeldCall, HoldRule } from './hold/rule.ts'
 import { kvCapacityTokens } from './placement/belief.ts'
 import { chooseEligible } from './placement/choose.ts'
 
@@ -10,6 +10,8 @@ export interface HoldSetting {
   /** 'capacity known': only while every candidate tells its KV capacity, else nothing is held and the reason is shown. */
   readonly when: 'always' | 'capacity known'
   readonly rule: HoldRuleOptions
+  /** The rule itself, where it is not one of those that differ in order alone. */
+  readonly createRule?: () => HoldRule
   readonly queue?: Partial<HoldQueueOptions> | undefined
 }
 
@@ -46,11 +48,17 @@ export class PoolHold {
   readonly #eligible: LiveInstance[] = []
   #pumping = false
   #shed = false
+  #suspended = false
 
   constructor(parts: HoldParts) {
     this.#parts = parts
-    const { rule, queue } = parts.setting
-    this.#queue = new HoldQueue({ rule: createHoldRule(rule), ...(queue ? { options: queue } : {}) })
+    const { queue } = parts.setting
+    this.#queue = new HoldQueue({ rule: createRuleOf(parts.setting), ...(queue ? { options: queue } : {}) })
+  }
+
+  /** Calls are held by another rule from now on; those who wait stay. */
+  takeRule(rule: HoldRule): void {
+    this.#queue.takeRule(rule)
   }
 
   /** Calls held now. */
@@ -118,6 +126,12 @@ export class PoolHold {
     for (const waiting of this.#queue.drain(nowMs)) waiting.shed(nowMs)
   }
 
+  /** While suspended nothing waits: who does now starts at once, later ones start as they come. */
+  suspend(suspended: boolean, nowMs: number): void {
+    this.#suspended = suspended
+    if (suspended) for (const waiting of this.#queue.drain(nowMs)) waiting.start({ nowMs })
+  }
+
   #next(nowMs: number): Released<Waiting, LiveInstance> | undefined {
     return this.held === 0 ? undefined : this.#queue.release(this.#eligible, this.#look(), nowMs)
   }
@@ -129,6 +143,7 @@ export class PoolHold {
   }
 
   #offReason(): string | undefined {
+    if (this.#suspended) return 'Phasewise is switched off'
     if (this.#parts.setting.when === 'always') return undefined
     const { instances, count } = this.#parts.fleet.candidates(this.#parts.pool)
     for (let i = 0; i < count; i++) {
@@ -137,4 +152,9 @@ export class PoolHold {
     }
     return undefined
   }
+}
+
+/** A fresh rule as the setting has it. */
+export function createRuleOf({ rule, createRule }: HoldSetting): HoldRule {
+  return createRule?.() ?? createHoldRule(rule)
 }

@@ -2,19 +2,22 @@ import type { Call } from './call/call.ts'
 import type { Clock } from './clock.ts'
 import type { Fleet, LiveInstance } from './fleet/fleet.ts'
 import { enginePriority } from './hold/engine-priority.ts'
-import type { Log } from './log/rows.ts'
+import type { Log, TrialEnding } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
-import type { Policy } from './placement/policy.ts'
-import type { LengthPredictor } from './prediction/running-length.ts'
+import type { LengthPredictor } from './prediction/length-predictor.ts'
 import type { Rng } from './rng.ts'
 import { PlacementError, type PlaceOptions, type Router, type Ticket } from './router.ts'
 import { createDecide } from './router-decide.ts'
 import type { HoldState, PoolHold, Waiting } from './router-hold.ts'
-import { type RouterPool, type Served, servePools } from './router-pools.ts'
+import { knowCall } from './router-know.ts'
+import { learn, tellPolicy } from './router-lessons.ts'
+import { configurePool, type RouterPool, type Served, servePools } from './router-pools.ts'
+import { createPreview } from './router-preview.ts'
 import { noInstance, unknownModel } from './router-refusals.ts'
 import { Roster } from './router-roster.ts'
 import { describeDecision, type Known, settledRow, unplacedRow } from './router-rows.ts'
-import { expectedOf, LiveTicket } from './router-ticket.ts'
+import { LiveTicket } from './router-ticket.ts'
+import { type Decider, RouterArms } from './router-trials.ts'
 
 export type { RouterPool } from './router-pools.ts'
 
@@ -29,6 +32,8 @@ export interface RouterEvents {
   settled(ticket: LiveTicket, outcome: Outcome): void
   /** Something was lost or worked around. */
   count(what: string): void
+  /** A canary is over: its blocks are done, or the guard withdrew it. */
+  trialEnded?(ending: TrialEnding): void
 }
 
 export interface RouterParts {
@@ -55,10 +60,17 @@ export interface LiveRouter extends Router {
   /** How each pool that may hold does so now. */
   holds(): readonly HoldState[]
   readonly inFlight: () => number
+  /** What serves and what is tried; changed between two calls. */
+  readonly arms: RouterArms
+  /** The kill switch: while off every pool is placed by its fallback policy, nothing is explored and nothing held. */
+  switchOff(isOff: boolean): void
+  readonly isOff: () => boolean
+  /** Changed settings of a pool count from the next call on (see `configurePool`). Throws on an unknown policy name; a pool it does not have is left alone. */
+  configure(pool: RouterPool): void
 }
 
 /** Fallbacks kept beyond the retries allowed, since some will have been ejected by the time they are needed. */
-const SPARE_FALLBACKS = 1
+export const SPARE_FALLBACKS = 1
 /** A caller whose held call is shed tries again when another process has taken over. */
 const SHED_RETRY_MS = 1_000
 
@@ -79,22 +91,32 @@ type Released = Parameters<Waiting['start']>[0]
 /** Makes the loop over these parts. Throws on an unknown policy name. */
 export function createRouter(parts: RouterParts): LiveRouter {
   const { fleet, clock, events } = parts
-  const { pools, names } = servePools(parts.pools, { fleet, count: events.count })
+  const { pools, names } = servePools(parts.pools, { fleet, count: events.count, nowMs: clock.nowMs })
+  const arms = new RouterArms({
+    pools,
+    lengths: parts.lengths,
+    log: parts.log,
+    clock,
+    count: events.count,
+    trialEnded: (ending) => events.trialEnded?.(ending),
+  })
+  const knowing = { ...parts, lengths: arms.lengths }
   const holds = new Map(pools.flatMap(({ pool, hold }) => (hold ? [[pool.name, hold] as const] : [])))
   const open = new Roster<LiveTicket>()
-  const start = createStart(parts, { open, names, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
+  let isOff = false
+  const start = createStart(knowing, { open, arms, isOff: () => isOff, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
   return {
     async place(call, options) {
       const enteredMs = clock.nowMs()
       const served = names.get(call.model)
       if (!served) throw unknownModel(call.model, [...names.keys()])
-      const known = knowCall(parts, served.at.pool.name, call, served.adapter)
+      const known = knowCall(knowing, served.at.pool.name, call, served.adapter)
       const arrivedMs = options.arrivedMs ?? enteredMs
       const placing = { call, options, served, known, enteredMs, arrivedMs, knownMs: clock.nowMs() - enteredMs }
       const { hold } = served.at
       return hold ? waitFor({ parts, placing, hold, start }) : start(placing, { nowMs: enteredMs })
     },
-    preview: createPreview(parts, names),
+    preview: createPreview(knowing, names, () => isOff),
     poolFor: (model) => names.get(model)?.facts,
     models: () => [...names].map(([id, { at }]) => ({ id, pool: at.pool.name })),
     ready: () => fleet.ready(),
@@ -104,42 +126,67 @@ export function createRouter(parts: RouterParts): LiveRouter {
     },
     tick(nowMs) {
       for (const hold of holds.values()) hold.pump(nowMs)
+      arms.tick(nowMs)
     },
     shed() {
       for (const hold of holds.values()) hold.shed(clock.nowMs())
     },
     holds: () => [...holds.values()].map((hold) => hold.state()),
     inFlight: () => open.size,
+    arms,
+    switchOff(wanted) {
+      isOff = wanted
+      for (const hold of holds.values()) hold.suspend(wanted, clock.nowMs())
+    },
+    isOff: () => isOff,
+    configure(pool) {
+      const at = pools.find((one) => one.pool.name === pool.name)
+      at?.arms.configure((base) => configurePool(base, pool, { count: events.count, nowMs: () => clock.nowMs() }))
+    },
   }
 }
 
 interface Starting {
   readonly open: Roster<LiveTicket>
-  readonly names: ReadonlyMap<string, Served>
+  readonly arms: RouterArms
+  readonly isOff: () => boolean
   /** Something became free on an instance of this pool. */
   readonly moved: (pool: string) => void
 }
 
 /** Decides, books and gives the ticket, at once; throws PlacementError where no instance may take the call. */
-function createStart(parts: RouterParts, { open, names, moved }: Starting): (placing: Placing, released: Released) => LiveTicket {
+function createStart(parts: RouterParts, { open, arms, isOff, moved }: Starting): (placing: Placing, released: Released) => LiveTicket {
   const { fleet, clock, events, textFeatures, retriesPerCall } = parts
   const decide = createDecide({ fleet, rng: parts.rng, fallbacksMax: retriesPerCall + SPARE_FALLBACKS, count: events.count })
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
-    tellPolicy(parts, names.get(ticket.call.model)?.at.policies.policy, ticket, outcome)
+    tellPolicy(parts, ticket.input.policy, ticket, outcome)
+    arms.settled(ticket, outcome, clock.nowMs())
     learn(parts, ticket, outcome)
     parts.log.append(settledRow(ticket, outcome, { textFeatures }))
     events.settled(ticket, outcome)
     moved(ticket.pool.name)
   }
-  const ticketParts = { fleet, nowMs: () => clock.nowMs(), retriesPerCall, open, settled, moved, count: events.count }
+  const ticketParts = {
+    fleet,
+    nowMs: () => clock.nowMs(),
+    retriesPerCall,
+    open,
+    settled,
+    moved,
+    count: events.count,
+    firstToken: arms.firstToken.bind(arms),
+  }
   return (placing, { instances, nowMs }) => {
     const { call, options, served, known, arrivedMs } = placing
-    const { pool, policies } = served.at
+    const { pool, plain } = served.at
+    const { policies, mark, shadow }: Decider = isOff() ? { policies: plain } : arms.deciderOf(served.at)
     const begunMs = clock.nowMs()
     const heldMs = Math.max(0, nowMs - placing.enteredMs)
     const decision = decide({
       pool: pool.name,
       policies,
+      shadow,
+      isOff: isOff(),
       call,
       facts: heldMs > 0 ? { ...known, heldMs } : known,
       lengthVersion: known.lengthVersion,
@@ -152,40 +199,23 @@ function createStart(parts: RouterParts, { open, names, moved }: Starting): (pla
     policies.policy.onPlaced?.(decision.instance, call, { nowMs, ...known })
     const endedMs = clock.nowMs()
     const decisionMs = placing.knownMs + endedMs - begunMs
-    return new LiveTicket(ticketParts, {
+    const said = arms.shadowOf(decision, known)
+    const ticket = new LiveTicket(ticketParts, {
       call,
       gateway: options.gateway,
       pool: served.facts,
       decision,
       decisionRow: describeDecision({ decision, known, decisionMs, heldMs, placedMs: endedMs - arrivedMs }),
-      promptTokens: known.promptTokens,
+      known,
       arrivedMs,
       unwatched: options.unwatched === true,
+      policy: policies.policy,
+      ...(mark ? { trial: mark } : {}),
+      ...(said ? { shadow: said } : {}),
       ...(pool.enginePriority ? { enginePriority: enginePriority({ call, ...known }) } : {}),
     })
-  }
-}
-
-/** Decides as `place` does, and obeys nothing. Dice and counters of its own: what is only tried out must not shift what real calls get. */
-function createPreview(parts: RouterParts, names: ReadonlyMap<string, Served>): Router['preview'] {
-  const { fleet, clock, retriesPerCall } = parts
-  const decide = createDecide({
-    fleet,
-    rng: parts.rng.stream('preview'),
-    fallbacksMax: retriesPerCall + SPARE_FALLBACKS,
-    count: () => undefined,
-  })
-  return (call, options) => {
-    const nowMs = clock.nowMs()
-    const served = names.get(call.model)
-    if (!served) throw unknownModel(call.model, [...names.keys()])
-    const { pool, policies } = served.at
-    const known = knowCall(parts, pool.name, call, served.adapter)
-    const subset = options.subset ? { subset: options.subset } : {}
-    const decision = decide({ pool: pool.name, policies, call, facts: known, lengthVersion: known.lengthVersion, nowMs, ...subset })
-    if (!decision) throw noInstance(pool.name, options)
-    const row = describeDecision({ decision, known, decisionMs: 0, heldMs: 0, placedMs: 0 })
-    return { pool: served.facts, placement: decision.placement, expected: expectedOf(row) }
+    arms.placed(ticket, endedMs)
+    return ticket
   }
 }
 
@@ -248,49 +278,4 @@ function refuse(
   )
   events.count(isGone ? 'left while held' : error === 'shutdown' ? 'held at shutdown' : error)
   return refusal
-}
-
-/** Estimates of tokens in and out. A broken estimator costs accuracy, never the call. */
-function knowCall(parts: RouterParts, pool: string, call: Call, adapter: string | undefined): Known {
-  const withAdapter = adapter === undefined ? {} : { adapter }
-  try {
-    const prediction = parts.lengths.predict(pool, call)
-    const promptTokens = parts.tokens.estimate(pool, call)
-    return { promptTokens, predictedOutputTokens: prediction.outputTokens, lengthVersion: prediction.version, ...withAdapter }
-  } catch {
-    parts.events.count('length prediction failed')
-    return { promptTokens: Math.ceil(call.promptBytes / 4), predictedOutputTokens: Number.NaN, lengthVersion: 'none', ...withAdapter }
-  }
-}
-
-/** A policy that keeps state learns how its choice ended, in the instance's own time: what passed before its placement is taken off. */
-function tellPolicy({ clock, events }: RouterParts, policy: Policy | undefined, ticket: LiveTicket, outcome: Outcome): void {
-  if (!policy?.onSettled) return
-  const { decision, decisionRow, promptTokens } = ticket.input
-  try {
-    policy.onSettled(decision.instance, ticket.call, {
-      nowMs: clock.nowMs(),
-      completed: outcome.kind === 'completed' && ticket.attempts.length === 1,
-      ttftMs: (outcome.ttftMs ?? Number.NaN) - decisionRow.placedMs,
-      tpotMs: outcome.tpotMs ?? Number.NaN,
-      e2eMs: outcome.e2eMs - decisionRow.placedMs,
-      promptTokens: outcome.promptTokens ?? promptTokens,
-      outputTokens: outcome.outputTokens ?? Number.NaN,
-    })
-  } catch {
-    events.count('policy failed to take an outcome in')
-  }
-}
-
-function learn(parts: RouterParts, ticket: LiveTicket, outcome: Outcome): void {
-  try {
-    const pool = ticket.pool.name
-    // An attempt at another pool, by a gateway's own fallback, tells nothing of this one's tokeniser and lengths.
-    if (ticket.instance.pool !== pool) return
-    if (outcome.tokensFrom === 'usage' && outcome.promptTokens) parts.tokens.learn(pool, ticket.call, outcome.promptTokens)
-    if (outcome.kind === 'completed' && !outcome.censored && outcome.outputTokens !== undefined)
-      parts.lengths.learn(pool, ticket.call, outcome.outputTokens)
-  } catch {
-    parts.events.count('learning from an outcome failed')
-  }
 }

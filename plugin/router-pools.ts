@@ -1,10 +1,16 @@
 import type { InstanceView } from './fleet/instance.ts'
+import { createLearnedRule } from './hold/learned-rule.ts'
 import type { EngineShape } from './impact/engine-shape.ts'
 import type { PoolPolicies } from './placement/choose.ts'
-import { createPolicy } from './placement/policies.ts'
+import { createAbsent, createGuarded } from './placement/guarded.ts'
+import type { LearnedModel } from './placement/learned-model.ts'
+import { createPolicy, createShapeOf, LEARNED } from './placement/policies.ts'
+import type { Policy } from './placement/policy.ts'
+import { createShadowed } from './placement/shadowed.ts'
 import type { Weights } from './placement/weighted.ts'
 import type { PoolFacts } from './router.ts'
-import { type HoldParts, type HoldSetting, PoolHold } from './router-hold.ts'
+import { type ArmBase, type ArmPolicy, PoolArms } from './router-arms.ts'
+import { createRuleOf, type HoldParts, type HoldSetting, PoolHold } from './router-hold.ts'
 
 /** What the router must know of a pool. */
 export interface RouterPool {
@@ -14,11 +20,17 @@ export interface RouterPool {
   readonly aliases: Readonly<Record<string, string>>
   readonly adapters: readonly string[]
   readonly policy: string
+  /** How far the policy is obeyed; 'on' where absent. */
+  readonly mode?: 'off' | 'shadow' | 'canary' | 'on' | undefined
+  /** In mode canary: the share of calls that the policy places. */
+  readonly canaryRatio?: number | undefined
   readonly weights?: { readonly [key in keyof Weights]?: number | undefined } | undefined
   readonly fallbackPolicy: string
   readonly explorationRatio: number
   readonly requestUsage: boolean
   readonly virtual: boolean
+  /** What `learned` decides by; absent: every decision is the fallback policy's. Throws ModelRefused when it is for other features. */
+  readonly model?: LearnedModel | undefined
   /** How calls are held; absent: they are not, unless the policy demands it. */
   readonly hold?: HoldSetting | undefined
   /** The engine orders by priority: the order is sent with each call, and nothing is held. */
@@ -29,8 +41,12 @@ export interface RouterPool {
 
 /** One pool with what decides and holds for it. */
 export interface ServedPool {
+  readonly arms: PoolArms
   readonly pool: RouterPool
+  /** What decides now, challengers left out. */
   readonly policies: PoolPolicies
+  /** What decides while Phasewise is switched off: the fallback policy alone, and nothing explored. */
+  readonly plain: PoolPolicies
   /** Absent where nothing is ever held. */
   readonly hold?: PoolHold
 }
@@ -42,10 +58,12 @@ export interface Served {
   readonly adapter?: string
 }
 
+type Holding = Omit<HoldParts, 'pool' | 'setting'> & { readonly nowMs: () => number }
+
 /** Every pool ready to serve, and every model name, adapter and alias with what it leads to. Throws on an unknown policy name. */
 export function servePools(
   pools: readonly RouterPool[],
-  holding: Omit<HoldParts, 'pool' | 'setting'>,
+  holding: Holding,
 ): { readonly pools: readonly ServedPool[]; readonly names: ReadonlyMap<string, Served> } {
   const names = new Map<string, Served>()
   const served = pools.map((pool) => {
@@ -65,19 +83,86 @@ export function servePools(
   return { pools: served, names }
 }
 
-function servePool(pool: RouterPool, holding: Omit<HoldParts, 'pool' | 'setting'>): ServedPool {
-  const { profileOf, weights } = pool
-  const policy = createPolicy(pool.policy, { weights, profileOf })
-  const setting = policy.hold ? demandedHold(policy.hold, pool.hold) : pool.enginePriority ? undefined : pool.hold
+function servePool(pool: RouterPool, { nowMs, ...holding }: Holding): ServedPool {
+  const { hold: demanded } = policyOf(pool, nowMs)
+  const setting = demanded ? demandedHold(demanded, pool.hold) : pool.enginePriority ? undefined : ownHold(pool)
+  const hold = setting && new PoolHold({ ...holding, pool: pool.name, setting })
+  const deciding = { count: holding.count, nowMs }
+  const arms = new PoolArms({
+    base: { pool, ...decidersOf(pool, deciding) },
+    decidersOf: (own, policy) => decidersOf(own, deciding, policy).policies,
+    createRule: setting && (() => createRuleOf(setting)),
+    takeRule: (rule) => hold?.takeRule(rule),
+  })
   return {
-    pool,
-    policies: {
-      policy,
-      fallbackPolicy: createPolicy(pool.fallbackPolicy, { profileOf }),
-      explorationRatio: pool.explorationRatio,
+    arms,
+    get pool() {
+      return arms.base.pool
     },
-    ...(setting ? { hold: new PoolHold({ ...holding, pool: pool.name, setting }) } : {}),
+    get policies() {
+      return arms.champion
+    },
+    get plain() {
+      return arms.base.plain
+    },
+    ...(hold ? { hold } : {}),
   }
+}
+
+/** What a policy model brings for a pool: guarded, since what a rule cannot do wrong, a model may. Where the operator left the order to us it holds as it has learned to. */
+export function learnedArm(model: LearnedModel, nowMs: () => number): (pool: RouterPool) => ArmPolicy {
+  return ({ profileOf, hold }) => {
+    const policy = createGuarded({ policy: createPolicy(LEARNED, { profileOf, model }), nowMs })
+    if (hold?.when !== 'capacity known') return { policy }
+    return { policy, createRule: () => createLearnedRule({ model, shapeOf: createShapeOf({ profileOf }) }) }
+  }
+}
+
+/** What deciding for a pool needs besides the pool. */
+interface Deciding {
+  readonly count: (what: string) => void
+  readonly nowMs: () => number
+}
+
+/** The pool's policies as its mode obeys them, and those of a pool that is off. */
+function decidersOf(pool: RouterPool, { count, nowMs }: Deciding, policy = policyOf(pool, nowMs)): Pick<ArmBase, 'policies' | 'plain'> {
+  const { mode = 'on', canaryRatio = 0, explorationRatio, profileOf } = pool
+  const fallbackPolicy = createPolicy(pool.fallbackPolicy, { profileOf })
+  const plain = { policy: fallbackPolicy, fallbackPolicy, explorationRatio: 0 }
+  if (mode === 'off') return { policies: plain, plain }
+  if (mode === 'shadow') return { policies: { ...plain, policy: createShadowed({ obeyed: fallbackPolicy, shadow: policy, count }) }, plain }
+  return { policies: { policy, fallbackPolicy, explorationRatio, ...(mode === 'canary' ? { canaryRatio } : {}) }, plain }
+}
+
+/**
+ * Lets changed settings of a pool count from the next call on: policies, weights, exploration and mode. A policy that stays the same keeps what it has
+ * learned; names, instances, and holding stay as they were started. Throws on an unknown policy name, and then changes nothing.
+ */
+export function configurePool(at: ArmBase, wanted: RouterPool, deciding: Deciding): void {
+  const pool = { ...wanted, model: wanted.model ?? at.pool.model }
+  const rules = ({ policy, fallbackPolicy, mode, weights }: RouterPool): string => JSON.stringify([policy, fallbackPolicy, mode, weights])
+  if (rules(pool) === rules(at.pool)) {
+    const { canaryRatio, ...rest } = at.policies
+    const explores = rest.policy !== at.plain.policy && pool.mode !== 'shadow'
+    at.policies = {
+      ...rest,
+      explorationRatio: explores ? pool.explorationRatio : 0,
+      ...(canaryRatio === undefined || pool.canaryRatio === undefined ? {} : { canaryRatio: pool.canaryRatio }),
+    }
+  } else Object.assign(at, decidersOf(pool, deciding))
+  at.pool = pool
+}
+
+/** A learned policy is guarded: what a rule cannot do wrong, a model may. */
+function policyOf({ policy: name, weights, profileOf, model }: RouterPool, nowMs: () => number): Policy {
+  if (name !== LEARNED) return createPolicy(name, { weights, profileOf })
+  return model ? createGuarded({ policy: createPolicy(name, { profileOf, model }), nowMs }) : createAbsent(name)
+}
+
+/** Where the operator left the order to us, a learned policy holds as it has learned to. */
+function ownHold({ policy, hold, model, profileOf }: RouterPool): HoldSetting | undefined {
+  if (policy !== LEARNED || !model || hold?.when !== 'capacity known') return hold
+  return { ...hold, createRule: () => createLearnedRule({ model, shapeOf: createShapeOf({ profileOf }) }) }
 }
 
 /** A policy that holds by itself says when; how many and how long stays the operator's. */

@@ -1,11 +1,13 @@
 import type { Call } from './call/call.ts'
 import type { Ending, FailureKind, Fleet, LiveInstance } from './fleet/fleet.ts'
 import type { Dispatch } from './fleet/ledger.ts'
-import type { AttemptRow, DecisionRow } from './log/rows.ts'
+import type { AttemptRow, DecisionRow, ShadowSaid, TrialMark } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
+import type { Policy } from './placement/policy.ts'
 import type { Again, AttemptFailure, Expected, PoolFacts, Ticket } from './router.ts'
 import { type Decision, keyOf } from './router-decide.ts'
 import type { Roster, Seated } from './router-roster.ts'
+import type { Known } from './router-rows.ts'
 
 export interface TicketParts {
   readonly fleet: Fleet
@@ -17,6 +19,8 @@ export interface TicketParts {
   /** A first token came or an attempt moved on: something may be free on an instance of this pool. */
   readonly moved: (pool: string) => void
   readonly count: (what: string) => void
+  /** The first token of a call came. */
+  readonly firstToken?: (ticket: LiveTicket, nowMs: number) => void
 }
 
 export interface TicketInput {
@@ -25,10 +29,14 @@ export interface TicketInput {
   readonly pool: PoolFacts
   readonly decision: Decision
   readonly decisionRow: DecisionRow
-  readonly promptTokens: number
+  readonly known: Known
   readonly arrivedMs: number
   readonly enginePriority?: number
   readonly unwatched: boolean
+  /** The policy that chose: it is told how the call ends, whoever decides by then. */
+  readonly policy: Policy
+  readonly trial?: TrialMark
+  readonly shadow?: ShadowSaid
 }
 
 /** A placed call until it ends. Invariant: booked in exactly one ledger while an attempt runs, in none otherwise (I1, I2). */
@@ -73,8 +81,11 @@ export class LiveTicket implements Ticket, Seated {
 
   firstToken(nowMs: number): void {
     if (!this.#dispatch || !Number.isNaN(this.#firstTokenMs)) return
-    this.#firstTokenMs = nowMs
-    this.#parts.fleet.firstToken(this.#instance, this.#dispatch, nowMs)
+    // What was told late may name a moment before this attempt.
+    const firstMs = Math.max(nowMs, this.#startedMs)
+    this.#firstTokenMs = firstMs
+    this.#parts.fleet.firstToken(this.#instance, this.#dispatch, firstMs)
+    this.#parts.firstToken?.(this, firstMs)
     this.#parts.moved(this.pool.name)
   }
 
@@ -135,7 +146,8 @@ export class LiveTicket implements Ticket, Seated {
   }
 
   #book(retry: boolean): void {
-    const { call, decision, decisionRow, promptTokens } = this.input
+    const { call, decision, decisionRow, known } = this.input
+    const { promptTokens, prediction } = known
     const predicted = decisionRow.predictedOutputTokens
     const chosen = this.#instance === decision.instance
     this.#dispatch = this.#parts.fleet.dispatch(
@@ -147,6 +159,7 @@ export class LiveTicket implements Ticket, Seated {
         stream: call.stream && !this.input.unwatched,
         prefixBlocks: call.prefixBlocks,
         ...(predicted === undefined ? {} : { predictedOutputTokens: predicted }),
+        ...(prediction?.distribution === undefined ? {} : { outlook: prediction.distribution }),
         ...(retry ? { retry: true as const } : {}),
       },
       this.#startedMs,
@@ -162,10 +175,13 @@ export class LiveTicket implements Ticket, Seated {
     this.#parts.open.delete(this)
     this.#parts.fleet.settle(this.#instance, dispatch, ending, nowMs)
     const timedOut = ending.kind === 'failed' && ending.failure === 'timed out'
+    const { arrivedMs } = this.input
+    // An end that is reported later, as through the placement API, was then all the same.
+    const endedMs = Math.max(this.#startedMs, Math.min(nowMs, arrivedMs + (outcome?.e2eMs ?? Number.POSITIVE_INFINITY)))
     this.attempts.push({
       instance: keyOf(this.#instance),
-      startedMs: this.#startedMs - this.input.arrivedMs,
-      endedMs: nowMs - this.input.arrivedMs,
+      startedMs: this.#startedMs - arrivedMs,
+      endedMs: endedMs - arrivedMs,
       outcome: outcome?.kind ?? (timedOut ? 'timed out' : 'instance error'),
       ...(error === undefined ? {} : { error }),
     })
@@ -237,6 +253,7 @@ function endingOf(outcome: Outcome, ttftMs: number | undefined): Ending {
         kind: 'answered',
         ...(ttftMs === undefined ? {} : { ttftMs }),
         ...(outcome.tpotMs === undefined ? {} : { tpotMs: outcome.tpotMs }),
+        ...(outcome.outputTokens === undefined ? {} : { outputTokens: outcome.outputTokens }),
       }
     case 'client gone':
     case 'unknown':

@@ -2,6 +2,17 @@ import type { Clock } from '../../plugin/clock.ts'
 import type { Control } from '../../plugin/log/control.ts'
 import { createToken, tokenSha256 } from './tokens.ts'
 
+/** A link for somebody else may wait for them over a weekend. */
+export const PASSWORD_LINK_LIFE_MS = 72 * 3_600_000
+
+/** Path of a fresh one-time link (`/password/<token>`) by which this user sets a password. Only the token's hash is kept. */
+export function issuePasswordLink(parts: { readonly control: Control; readonly clock: Clock; readonly userId: number }): string {
+  const token = createToken()
+  const expiresUnixMs = parts.clock.nowUnixMs() + PASSWORD_LINK_LIFE_MS
+  parts.control.signInLinks.add({ tokenSha256: tokenSha256(token), expiresUnixMs, userId: parts.userId })
+  return `/password/${token}`
+}
+
 /** A machine set up in the evening is opened the next morning. */
 const LINK_LIFE_MS = 24 * 3_600_000
 

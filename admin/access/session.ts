@@ -16,7 +16,7 @@ export interface SessionStore {
   /** The session behind a cookie's value; undefined when there is none or it has ended. Notes its use. */
   find(token: string | undefined): { readonly session: Session; readonly user: User } | undefined
   /** A new session for this user: the cookies to set. A new token for each sign-in, so none can be planted before. */
-  start(user: User, address: string): CookieChange[]
+  start(user: User, from: { readonly address: string; readonly agent: string }): CookieChange[]
   /** Ends a session: the cookies to set. */
   end(session: Session | undefined): CookieChange[]
 }
@@ -34,12 +34,12 @@ export function createSessionStore({ control, clock }: { readonly control: Contr
         sessions.seen(found.session.tokenSha256, Math.min(now + IDLE_MS, found.session.createdUnixMs + LIFE_MS))
       return found
     },
-    start(user, address) {
+    start(user, { address, agent }) {
       const token = createToken()
       const session = { tokenSha256: tokenSha256(token), userId: user.userId, formToken: createToken() }
       control.together(() => {
         sessions.removeExpired()
-        sessions.add({ ...session, expiresUnixMs: clock.nowUnixMs() + IDLE_MS, address })
+        sessions.add({ ...session, expiresUnixMs: clock.nowUnixMs() + IDLE_MS, address, agent })
         users.signedIn(user.userId)
       })
       return [{ name: COOKIES.session, value: token, lifeMs: LIFE_MS }, { name: COOKIES.form }]

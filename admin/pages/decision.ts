@@ -13,10 +13,12 @@ import {
   formatSeconds,
   known,
 } from '../format.ts'
+import { createLengthPanel } from '../length-panel.ts'
 import type { PageParts } from '../routes.ts'
 import { createTimeline, phasesOf, stretchOf } from '../timeline.ts'
 import { explain, policyWords } from '../why.ts'
 import { outcomeTone } from './tone.ts'
+import { whatIf } from './what-if.ts'
 
 /** Others listed under the drawing; the drawing itself shows more. */
 const OTHERS_LISTED_MAX = 40
@@ -25,7 +27,7 @@ const OTHERS_LISTED_MAX = 40
 const COST_BAR_PX = 90
 
 /** One call: why it went where it went, from what, and what came of it. */
-export function decisionPage({ reader }: PageParts, visit: Visit): Answer {
+export async function decisionPage({ reader, line }: PageParts, visit: Visit): Promise<Answer> {
   const callId = parseId(visit.params.callId ?? '')
   const decision = callId === undefined ? undefined : reader.read((query) => readDecision(query, callId))
   if (decision === undefined)
@@ -51,6 +53,7 @@ export function decisionPage({ reader }: PageParts, visit: Visit): Answer {
       why: explain(decision),
       says: policyWords(call.policy),
       ...candidatesModel(decision),
+      whatIf: await whatIf(line, decision),
       phases: phases.map((phase) => ({ ...phase, from: formatSeconds(phase.fromMs), to: formatSeconds(phase.toMs) })),
       timeline: createTimeline(decision, phases),
       span: `arrival to last byte ${formatDuration(call.e2eMs)}`,
@@ -60,6 +63,7 @@ export function decisionPage({ reader }: PageParts, visit: Visit): Answer {
       }),
       othersCount: formatCount(decision.neighbours.length),
       predictions: predictionsOf(call),
+      length: createLengthPanel(call),
       predicted: call.predictedE2eMs !== null || call.predictedOutputTokens !== null || call.predictedTtftMs !== null,
       attempts: attemptsOf(decision),
       callFeatures: callFeatures(decision),
@@ -175,6 +179,7 @@ function factsOf({ call, candidatesTotal }: Decision): Model[] {
     ['Tokens counted from', call.tokensFrom ?? undefined],
     ['Policy version', call.policyVersion],
     ['Length model version', call.lengthVersion],
+    ['Length predicted from', call.lengthSource ?? undefined],
   ]
   return facts.map(([name, text]) => ({ name, text }))
 }

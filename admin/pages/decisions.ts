@@ -10,8 +10,9 @@ import {
 } from '../../plugin/log/read/decisions.ts'
 import { formatId, parseId } from '../../plugin/log/read/ids.ts'
 import type { Answer, Model, Visit } from '../answer.ts'
-import { formatCount, formatInstant, formatSeconds, known } from '../format.ts'
+import { formatCount, formatInstant, formatSeconds } from '../format.ts'
 import type { PageParts } from '../routes.ts'
+import { parseInstant } from '../zone.ts'
 import { outcomeTone } from './tone.ts'
 
 const OUTCOMES = ['failed', 'completed', 'instance error', 'timed out', 'client gone'] as const
@@ -43,13 +44,19 @@ export function decisionsPage({ reader }: PageParts, visit: Visit): Answer {
       first: query.before === undefined && query.after === undefined,
       newestHref: hrefWith(query, {}),
       cutShort: page.cutShort,
+      csvHref: hrefWith(query, {}, '/decisions.csv'),
+      ndjsonHref: hrefWith(query, {}, '/decisions.ndjson'),
+      labHref:
+        query.pool !== undefined && query.since !== undefined && query.until !== undefined
+          ? `/lab?${new URLSearchParams({ source: 'stored', pool: query.pool, since: query.since, until: query.until })}`
+          : undefined,
       scanned: formatCount(SCAN_MAX),
     },
   }
 }
 
-/** The query's filter; what cannot be read is left out and told. */
-function readFilter(query: Visit['query']): { filter: DecisionFilter; problems: string[] } {
+/** The query's filter; what cannot be read is left out and told in `problems`. */
+export function readFilter(query: Visit['query']): { filter: DecisionFilter; problems: string[] } {
   const problems: string[] = []
   const filter: { -readonly [Key in keyof DecisionFilter]: DecisionFilter[Key] } = {}
   const number = (name: string, what: string, scale: number): number | undefined => {
@@ -62,19 +69,24 @@ function readFilter(query: Visit['query']): { filter: DecisionFilter; problems: 
   }
   const time = (name: string, what: string): number | undefined => {
     const text = query[name]
-    const value = text === undefined ? Number.NaN : Date.parse(text)
-    if (text !== undefined && Number.isNaN(value)) problems.push(`${what} “${text}” is no time: write it like 2026-11-22T14:03.`)
-    return known(value)
+    const value = text === undefined ? undefined : parseInstant(text)
+    if (text !== undefined && value === undefined) problems.push(`${what} “${text}” is no time: write it like 2026-11-22T14:03.`)
+    return value
   }
-  for (const name of ['pool', 'policy', 'outcome', 'application', 'gateway'] as const) {
+  for (const name of ['pool', 'policy', 'outcome', 'application', 'tenant', 'model', 'gateway'] as const) {
     const value = query[name]
     if (value !== undefined) filter[name] = value
   }
-  const set = <Key extends 'instanceId' | 'e2eMsMin' | 'sinceUnixMs' | 'untilUnixMs'>(key: Key, value: number | undefined): void => {
+  const set = <Key extends 'instanceId' | 'e2eMsMin' | 'ttftMsMin' | 'promptTokensMin' | 'sinceUnixMs' | 'untilUnixMs'>(
+    key: Key,
+    value: number | undefined,
+  ): void => {
     if (value !== undefined) filter[key] = value
   }
   set('instanceId', number('instance', 'Instance', 1))
   set('e2eMsMin', number('e2e', 'E2E', 1000))
+  set('ttftMsMin', number('ttft', 'TTFT', 1000))
+  set('promptTokensMin', number('tokens', 'Prompt tokens', 1))
   set('sinceUnixMs', time('since', 'Since'))
   set('untilUnixMs', time('until', 'Until'))
   return { filter, problems }
@@ -87,13 +99,28 @@ function readCursor(query: Visit['query']): DecisionCursor {
   return after === undefined ? {} : { newerThan: after }
 }
 
-const FILTERS = ['pool', 'instance', 'policy', 'outcome', 'application', 'gateway', 'e2e', 'since', 'until'] as const
+/** Names of the filters in the address. */
+const FILTERS = [
+  'pool',
+  'instance',
+  'policy',
+  'outcome',
+  'application',
+  'tenant',
+  'model',
+  'gateway',
+  'e2e',
+  'ttft',
+  'tokens',
+  'since',
+  'until',
+] as const
 
 /** The list's address with the query's filters and this cursor. */
-function hrefWith(query: Visit['query'], cursor: Readonly<Record<string, string>>): string {
+function hrefWith(query: Visit['query'], cursor: Readonly<Record<string, string>>, path = '/decisions'): string {
   const kept = FILTERS.flatMap((name): [string, string][] => (query[name] === undefined ? [] : [[name, query[name]]]))
   const text = new URLSearchParams([...kept, ...Object.entries(cursor)]).toString()
-  return text === '' ? '/decisions' : `/decisions?${text}`
+  return text === '' ? path : `${path}?${text}`
 }
 
 function paging(page: DecisionPage, query: Visit['query']): Model {
@@ -142,7 +169,11 @@ function fieldsOf(query: Visit['query'], choices: DecisionChoices): Model {
       OUTCOMES.map((value) => ({ value, text: value === 'failed' ? 'anything but completed' : value })),
     ),
     gateway: options('gateway', plain(GATEWAYS)),
+    tenant: query.tenant ?? '',
+    model: query.model ?? '',
     e2e: query.e2e ?? '',
+    ttft: query.ttft ?? '',
+    tokens: query.tokens ?? '',
     since: query.since ?? '',
     until: query.until ?? '',
     call: query.call ?? '',

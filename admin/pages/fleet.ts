@@ -1,17 +1,16 @@
+import { FLEET_INTENTS } from '../../plugin/log/control/fleet-changes.ts'
 import type { IntentRecord } from '../../plugin/log/control/intents.ts'
 import { type InstanceNow, type PoolNow, readCallsByInstance, readFleetNow } from '../../plugin/log/read/now.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../answer.ts'
 import { formatCount, formatDuration, formatInstant, formatNumber, formatPercent, formatPercentWhole, known } from '../format.ts'
 import { routerState } from '../frame.ts'
+import { waitForAnswer } from '../intents.ts'
 import type { PageParts } from '../routes.ts'
+import { changeNotice, changesOf, changeWords } from './fleet-change.ts'
 import { stateTone } from './tone.ts'
 
 /** Shares are of the calls that arrived in this last time. */
 const SHARE_WINDOW_MS = 15 * 60_000
-
-/** The router obeys within a second; waiting this long for it lets most answers stand on the very next page. */
-const ANSWER_WAIT_MS = 1_500
-const ANSWER_LOOK_MS = 50
 
 /** What people can ask of an instance. */
 const KINDS = ['drain', 'undrain'] as const
@@ -25,7 +24,8 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
     fleet: readFleetNow(query),
     calls: readCallsByInstance(query, now - SHARE_WINDOW_MS),
   }))
-  const asked = parts.control.intents.open(KINDS)
+  const asked = parts.control.intents.open([...KINDS, ...Object.keys(FLEET_INTENTS)])
+  const changes = parts.control.fleetChanges()
   const drained = parts.control.drained()
   // Where a drain is done and the router's next word on the fleet not here yet, the drain is the newer word.
   const fleet = look.fleet.map((one) => {
@@ -52,6 +52,9 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
         mayDrain: mayAct && pending === undefined && !isDrained,
         mayUndrain: mayAct && pending === undefined && isDrained,
         drainHref: `/fleet/drain?${new URLSearchParams({ pool, instance: one.name })}`,
+        change: changeWords(changes.find((change) => change.pool === pool && change.instance === one.name)),
+        editHref: mayAct ? `/fleet/edit?${new URLSearchParams({ pool, instance: one.name })}` : undefined,
+        alarm: shareAlarm(one, { calls: look.calls.get(one.instanceId) ?? 0, total }),
       }
     })
   }
@@ -63,6 +66,11 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
       models: facts?.models.join(', '),
       holds: facts && holdWords(facts.hold),
       instances: rows(pool),
+      addHref: mayAct ? `/fleet/add?${new URLSearchParams({ pool })}` : undefined,
+      changes: changesOf(
+        changes.filter((change) => change.pool === pool),
+        mayAct,
+      ),
     }
   })
   return {
@@ -71,7 +79,7 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
     title: 'Fleet',
     model: {
       warning: look.state.warning,
-      notice: noticeOf(parts, visit, look.state.running),
+      notice: changeNotice(parts, visit) ?? noticeOf(parts, visit, look.state.running),
       sub: subOf(fleet, pools.length),
       pools,
       mayAct,
@@ -126,6 +134,24 @@ function instanceModel(parts: { readonly one: InstanceNow; readonly now: number;
   }
 }
 
+/** More calls than this many standard deviations above what speed and weight explain is no accident… */
+const ALARM_SIGMAS = 5
+/** …and below this ratio it is too little to look at: a policy that reads more than speed deviates a little by design. */
+const ALARM_RATIO = 1.4
+
+/** What is said when an instance draws more of the pool's calls than its speed and weight explain; undefined when it does not. */
+export function shareAlarm(
+  one: Pick<InstanceNow, 'expectedShareRatio'>,
+  { calls, total }: { readonly calls: number; readonly total: number },
+): string | undefined {
+  const expected = known(one.expectedShareRatio) ?? 0
+  if (total === 0 || expected <= 0 || expected >= 1) return undefined
+  const share = calls / total
+  const sigmas = (share - expected) / Math.sqrt((expected * (1 - expected)) / total)
+  if (sigmas < ALARM_SIGMAS || share < ALARM_RATIO * expected) return undefined
+  return `draws ${formatPercent(share)} of the calls, speed and weight explain ${formatPercent(expected)}`
+}
+
 /** What came of the intent that the address names: what was asked is told until it is done. */
 function noticeOf({ control }: PageParts, visit: Visit, running: boolean): Model | undefined {
   const intent = visit.query.asked === undefined ? undefined : control.intents.get(Number(visit.query.asked))
@@ -176,8 +202,7 @@ export async function askForDrain(parts: PageParts, visit: Visit, kind: Kind): P
     control.audit.append({ who, address: visit.address, action: kind, subject: `${one.pool} / ${one.name}`, before: one.state })
     return control.intents.append({ kind, subject, askedBy: who })
   })
-  for (let waited = 0; waited < ANSWER_WAIT_MS && control.intents.get(intentId)?.state === 'asked'; waited += ANSWER_LOOK_MS)
-    await new Promise((resolve) => setTimeout(resolve, ANSWER_LOOK_MS))
+  await waitForAnswer(control, intentId)
   return { kind: 'see other', to: `/fleet?asked=${intentId}` }
 }
 

@@ -1,10 +1,14 @@
 import { type InstanceNow, readFleetNow, readOldestCall } from '../../plugin/log/read/now.ts'
 import { type Merged, mergeSlices, type Slice } from '../../plugin/log/read/rollups.ts'
-import type { Answer, Model, Visit } from '../answer.ts'
+import { type Answer, type Model, mayUse, type Visit } from '../answer.ts'
 import { type Chart, createChart, type Series } from '../chart.ts'
 import { formatCount, formatDuration, formatNumber, formatPercent, formatPercentWhole, formatSeconds } from '../format.ts'
 import { routerState } from '../frame.ts'
 import type { PageParts } from '../routes.ts'
+import { localInput } from '../zone.ts'
+import { gainModel } from './gain.ts'
+import { learningModel, noticesModel } from './overview-cards.ts'
+import { switchNotice } from './switch.ts'
 import { stateTone } from './tone.ts'
 
 const MINUTE_MS = 60_000
@@ -64,10 +68,19 @@ export function overviewPage(parts: PageParts, visit: Visit): Answer {
     title: 'Overview',
     model: {
       warning: look.state.warning,
+      notice: switchNotice(visit),
+      isOff: look.state.router?.pools.some((one) => one.off) ?? false,
+      maySwitch: mayUse(visit.user?.role, 'operator'),
       windows: WINDOWS.map((one) => ({ name: one.name, href: address(one, only), current: one === choice })),
       pools: pools.length < 2 ? [] : poolTabs(pools, only, choice),
       sub: `${only === undefined ? (pools.length === 1 ? `pool ${pools[0]}` : `${pools.length} pools`) : `pool ${only}`}, ${countOf(fleet.length, 'instance')}, ${choice.words}`,
-      policies: (look.state.router?.pools ?? []).filter((one) => only === undefined || one.name === only),
+      gain: gainModel(
+        parts,
+        (look.state.router?.pools ?? []).filter((one) => only === undefined || one.name === only),
+      ),
+      notices: noticesModel(parts, mayUse(visit.user?.role, 'operator')),
+      learning: learningModel(parts, now),
+      slowHref: slowHref(only, window),
       figures: all.calls === 0 ? undefined : figures({ all, earlier: mergeSlices(mine(look.earlier)), slices, span, now }),
       charts: all.calls === 0 ? [] : charts({ slices, span, now }),
       instances: instances({ fleet, slices, all, now }),
@@ -78,6 +91,11 @@ export function overviewPage(parts: PageParts, visit: Visit): Answer {
 
 const address = (choice: WindowChoice, pool: string | undefined): string =>
   `/?window=${choice.key}${pool === undefined ? '' : `&pool=${encodeURIComponent(pool)}`}`
+
+/** The slowest calls of the window, to look into. */
+function slowHref(pool: string | undefined, { fromUnixMs }: { readonly fromUnixMs: number }): string {
+  return `/decisions?${new URLSearchParams({ ...(pool === undefined ? {} : { pool }), since: localInput(fromUnixMs), e2e: '10' })}`
+}
 
 const countOf = (count: number, noun: string): string => `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`
 
@@ -110,8 +128,8 @@ function figures(parts: {
       value: formatCount(all.calls),
       detail: `${formatNumber(perSecond)} /s on average, ${formatNumber(peak)} /s at peak`,
     },
-    { name: 'E2E p50 / p99', ...pair(all.e2e), detail: was(earlier.e2e.percentile(0.99)) },
-    { name: 'TTFT p50 / p99', ...pair(all.ttft), detail: was(earlier.ttft.percentile(0.99)) },
+    { name: 'E2E p50 / p95 / p99', ...triple(all.e2e), detail: was(earlier.e2e.percentile(0.99)) },
+    { name: 'TTFT p50 / p95 / p99', ...triple(all.ttft), detail: was(earlier.ttft.percentile(0.99)) },
     {
       name: 'Errors',
       value: formatCount(failures(all)),
@@ -127,12 +145,12 @@ function figures(parts: {
   ]
 }
 
-/** Both in the unit that suits the greater one. */
-function pair(histogram: { percentile(ratio: number): number }): Model {
-  const [p50, p99] = [histogram.percentile(0.5), histogram.percentile(0.99)]
-  const inMs = p99 < 1000
+/** All in the unit that suits the greatest. */
+function triple(histogram: { percentile(ratio: number): number }): Model {
+  const values = [0.5, 0.95, 0.99].map((ratio) => histogram.percentile(ratio))
+  const inMs = (values[2] ?? 0) < 1000
   const text = (ms: number): string => (inMs ? formatCount(Math.round(ms)) : formatSeconds(ms)) ?? '–'
-  return { value: `${text(p50)} / ${text(p99)}`, unit: inMs ? 'ms' : 's' }
+  return { value: values.map(text).join(' / '), unit: inMs ? 'ms' : 's' }
 }
 
 interface Bucket {

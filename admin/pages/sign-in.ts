@@ -5,18 +5,20 @@ import { formatDuration } from '../format.ts'
 import type { PageParts } from '../routes.ts'
 
 /** The sign-in form; whoever is signed in already goes on. */
-export function signInPage({ control }: PageParts, visit: Visit): Answer {
+export function signInPage(parts: PageParts, visit: Visit): Answer {
   if (visit.user !== undefined) return { kind: 'see other', to: safeNext(visit.query.next) }
-  return form({ next: safeNext(visit.query.next), noUsers: control.users.count() === 0 })
+  return form({ parts, next: safeNext(visit.query.next), noUsers: parts.control.users.count() === 0 })
 }
 
 /** Checks name and password, at a bounded rate. */
-export async function signIn({ control, sessions, throttle }: PageParts, visit: Visit): Promise<Answer> {
+export async function signIn(parts: PageParts, visit: Visit): Promise<Answer> {
+  const { control, sessions, throttle } = parts
   const { name = '', password = '' } = visit.form
   const next = safeNext(visit.form.next)
   const waitMs = throttle.waitMs(name, visit.address)
   if (waitMs > 0)
     return form({
+      parts,
       next,
       name,
       status: 429,
@@ -27,11 +29,11 @@ export async function signIn({ control, sessions, throttle }: PageParts, visit: 
   const right = await checkPassword(password, user?.password)
   if (user === undefined || !right) {
     control.audit.append({ who: name.slice(0, 100), address: visit.address, action: 'sign-in refused', subject: 'session' })
-    return form({ next, name, status: 401, problem: 'Name or password is wrong.' })
+    return form({ parts, next, name, status: 401, problem: 'Name or password is wrong.' })
   }
   throttle.succeeded(name, visit.address)
   control.audit.append({ who: user.name, address: visit.address, action: 'sign in', subject: 'session' })
-  return { kind: 'see other', to: next, cookies: sessions.start(user, visit.address) }
+  return { kind: 'see other', to: next, cookies: sessions.start(user, visit) }
 }
 
 /** Ends the session. */
@@ -42,12 +44,14 @@ export function signOut({ control, sessions }: PageParts, visit: Visit): Answer 
 }
 
 function form(model: {
+  readonly parts: PageParts
   readonly next: string
   readonly name?: string
   readonly problem?: string
   readonly noUsers?: boolean
   readonly status?: number
 }): Answer {
-  const { next, name = '', problem, noUsers = false, status = 200 } = model
-  return { kind: 'page', view: 'sign-in', title: 'Sign in', status, model: { next, name, problem, noUsers } }
+  const { parts, next, name = '', problem, noUsers = false, status = 200 } = model
+  const elsewhere = parts.oidc && { label: parts.oidc.label, href: `/sign-in/oidc?${new URLSearchParams({ next })}` }
+  return { kind: 'page', view: 'sign-in', title: 'Sign in', status, model: { next, name, problem, noUsers, elsewhere } }
 }

@@ -1,10 +1,9 @@
 import type { User } from '../../plugin/log/control/people.ts'
+import { userNameProblem } from '../access/names.ts'
 import { hashPassword, PASSWORD_LENGTH_MIN, passwordProblem } from '../access/password.ts'
 import { tokenSha256 } from '../access/tokens.ts'
 import type { Answer, Visit } from '../answer.ts'
 import type { PageParts } from '../routes.ts'
-
-const NAME = /^[\p{L}\p{N}][\p{L}\p{N} ._@-]{0,63}$/u
 
 /** Where the one-time link leads: name and password of the first user. Looking does not use the link up. */
 export function welcomePage(parts: PageParts, visit: Visit): Answer {
@@ -18,7 +17,7 @@ export async function welcome(parts: PageParts, visit: Visit): Promise<Answer> {
   if (shut !== undefined) return shut
   const { password = '', again = '' } = visit.form
   const name = (visit.form.name ?? '').trim()
-  const problem = NAME.test(name) ? passwordProblem(password, name) : 'Choose a name of letters, digits, space and . _ @ - only, up to 64.'
+  const problem = userNameProblem(name) ?? passwordProblem(password, name)
   if (problem !== undefined) return form({ name, problem })
   if (password !== again) return form({ name, problem: 'The two passwords differ.' })
   const hash = await hashPassword(password)
@@ -30,7 +29,7 @@ export async function welcome(parts: PageParts, visit: Visit): Promise<Answer> {
     return added
   })
   if (user === undefined) return closed(parts, visit) ?? { kind: 'see other', to: '/sign-in' }
-  return { kind: 'see other', to: '/', cookies: sessions.start(user, visit.address) }
+  return { kind: 'see other', to: '/', cookies: sessions.start(user, visit) }
 }
 
 function closed({ control }: PageParts, visit: Visit): Answer | undefined {

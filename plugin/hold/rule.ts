@@ -29,6 +29,23 @@ export interface HoldRule {
   readonly readyOnly: boolean
   /** KV tokens that the call takes of that room when it starts. */
   demandTokens(held: HeldCall): number
-  /** The smallest goes first. */
-  key(held: HeldCall, nowMs: number): number
+  /** The smallest goes first. `fixed` is what `fixedKey` said when the call came. */
+  key(held: HeldCall, nowMs: number, fixed: number): number
+  /** The part of the key that stays while the call waits; 0 without. */
+  fixedKey?(held: HeldCall): number
+  /** Takes fleet and queue in before calls are asked about; `instances` stay valid until the next look. */
+  look?(seen: HoldView): void
+  /** Whether the call may start on the instance at this place of the last look, beyond room and readiness. */
+  opens?(held: HeldCall, index: number): boolean
+}
+
+/** What a rule sees before it says who may start. */
+export interface HoldView {
+  /** The first `count` entries. */
+  readonly instances: readonly HoldInstance[]
+  readonly count: number
+  /** Calls that wait, and how long one that comes now would wait in turn. */
+  readonly held: number
+  readonly inTurnMs: number
+  readonly nowMs: number
 }

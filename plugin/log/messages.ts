@@ -1,5 +1,6 @@
+import type { FleetChange } from './control/fleet-changes.ts'
 import type { Batch } from './queue.ts'
-import type { Intent, LogStats } from './rows.ts'
+import type { Intent, LogStats, TrialEnding } from './rows.ts'
 
 /** How long and how much is kept. */
 export interface Retention {
@@ -28,6 +29,8 @@ export type ToThread =
       readonly stats: LogStats
     }
   | { readonly kind: 'answer'; readonly intentId: number; readonly state: 'done' | 'refused'; readonly text: string }
+  | { readonly kind: 'end trial'; readonly ending: TrialEnding }
+  | { readonly kind: 'retain'; readonly retention: Retention }
   | { readonly kind: 'close' }
 
 /** An instance drained by intent. */
@@ -36,9 +39,18 @@ export interface Drained {
   readonly instance: string
 }
 
+/** What was done by intent and still holds, as stored. */
+export interface Standing {
+  readonly drained: readonly Drained[]
+  /** Phasewise was switched off. */
+  readonly isOff: boolean
+  /** What people changed of the fleet's list. */
+  readonly fleetChanges: readonly FleetChange[]
+}
+
 /** Log thread to router. */
 export type FromThread =
-  | { readonly kind: 'ready'; readonly drained: readonly Drained[] }
+  | ({ readonly kind: 'ready' } & Standing)
   /** The databases do not fit this Phasewise (migrate.ts): the thread has ended. */
   | { readonly kind: 'unfit'; readonly error: string }
   /** On disk: nothing of it is lost by a kill. */

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { Worker } from 'node:worker_threads'
 import type { Clock } from '../clock.ts'
+import { crossable } from './crossing.ts'
 import { createIntentInbox } from './inbox.ts'
-import type { Drained, FromThread, Retention, ThreadData, ToThread } from './messages.ts'
+import type { FromThread, Retention, Standing, ThreadData, ToThread } from './messages.ts'
 import { MigrationRefused } from './migrate.ts'
 import { type Batch, RowQueue } from './queue.ts'
-import type { Intent, Log, LogRow, LogStats } from './rows.ts'
+import type { Intent, Log, LogRow, LogStats, TrialEnding } from './rows.ts'
 
 export interface LogParts {
   /** Holds `log.sqlite` and `control.sqlite`; both are made or migrated here. Must exist. */
@@ -48,12 +49,14 @@ export const RESTARTS_COUNTER = 'log.threadRestarts'
  */
 export async function openLog(parts: LogParts): Promise<Log> {
   const line = new LogLine(parts)
-  const drained = await line.ready
+  const standing = await line.ready
   return {
     append: (row) => line.append(row),
     stats: () => line.stats(),
     onIntent: (obey) => line.onIntent(obey),
-    drained,
+    endTrial: (ending) => line.endTrial(ending),
+    ...standing,
+    retain: (retention) => line.retain(retention),
     flush: () => line.flush(),
     close: () => line.close(),
   }
@@ -83,11 +86,12 @@ class LogLine {
   readonly #queue: RowQueue
   /** With the sequence number, names a batch for good. */
   readonly #source = randomUUID()
-  readonly #opened = Promise.withResolvers<readonly Drained[]>()
+  readonly #opened = Promise.withResolvers<Standing>()
   readonly #ended = Promise.withResolvers<void>()
   readonly #flushes = new Set<Flush>()
   readonly #intents = createIntentInbox((answer) => this.#thread?.postMessage(answer satisfies ToThread))
   #state: 'opening' | 'open' | 'closing' = 'opening'
+  readonly #endings: TrialEnding[] = []
   #thread: Worker | undefined
   #timer: NodeJS.Timeout | undefined
   #inFlight: InFlight | undefined
@@ -100,16 +104,18 @@ class LogLine {
   #threadRestarts = 0
   #restartWaitMs = RESTART_FIRST_MS
   #error: string | undefined
+  #retention: Retention
   #warnedMs = Number.NEGATIVE_INFINITY
   #warnedDropped = 0
 
   constructor(parts: LogParts) {
     this.#parts = parts
+    this.#retention = parts.retention
     this.#queue = new RowQueue(parts.rowsMax)
     this.#start()
   }
 
-  get ready(): Promise<readonly Drained[]> {
+  get ready(): Promise<Standing> {
     return this.#opened.promise
   }
 
@@ -122,8 +128,18 @@ class LogLine {
     this.#timer ??= setTimeout(() => this.#fire(), POST_EVERY_MS)
   }
 
+  retain(retention: Retention): void {
+    this.#retention = retention
+    this.#thread?.postMessage({ kind: 'retain', retention } satisfies ToThread)
+  }
+
   onIntent(obey: (intent: Intent) => Promise<string>): void {
     this.#intents.onIntent(obey)
+  }
+
+  endTrial(ending: TrialEnding): void {
+    if (this.#thread === undefined) this.#endings.push(ending)
+    else this.#thread.postMessage({ kind: 'end trial', ending } satisfies ToThread)
   }
 
   stats(): LogStats {
@@ -160,8 +176,8 @@ class LogLine {
   }
 
   #start(): void {
-    const { dataDir, retention, intentKinds, threadUrl = defaultThreadUrl() } = this.#parts
-    const workerData: ThreadData = { dataDir, retention, ...(intentKinds && { intentKinds }) }
+    const { dataDir, intentKinds, threadUrl = defaultThreadUrl() } = this.#parts
+    const workerData: ThreadData = { dataDir, retention: this.#retention, ...(intentKinds && { intentKinds }) }
     const worker = new Worker(threadUrl, { workerData, name: 'log', execArgv: [] })
     worker.on('message', (message: FromThread) => this.#hear(worker, message))
     worker.on('error', (cause) => this.#fail(`the log thread failed: ${String(cause)}`))
@@ -178,7 +194,8 @@ class LogLine {
     } else if (message.kind === 'ready') {
       this.#thread = from
       if (this.#state === 'opening') this.#state = 'open'
-      this.#opened.resolve(message.drained)
+      this.#opened.resolve({ drained: message.drained, isOff: message.isOff, fleetChanges: message.fleetChanges })
+      for (const ending of this.#endings.splice(0)) this.endTrial(ending)
       if (this.#inFlight !== undefined) this.#send(this.#inFlight)
       else this.#post()
     }
@@ -262,23 +279,6 @@ class LogLine {
     this.#warnedDropped = this.#queue.dropped
     const { queuedRows, droppedRows } = this.stats()
     this.#parts.warn(`log: ${what}; ${queuedRows} rows wait, ${droppedRows} were dropped; calls go on`)
-  }
-}
-
-/** The batch without what holds something no thread can be given (a function). */
-function crossable(batch: Batch): Batch {
-  const { rows, counters, coversAppended, now } = batch
-  const rest = { rows: rows.filter(canCross), counters: counters.filter(canCross), coversAppended }
-  return now !== undefined && canCross(now) ? { ...rest, now } : rest
-}
-
-function canCross(row: LogRow): boolean {
-  try {
-    structuredClone(row)
-    return true
-  } catch {
-    // The caller counts what is left out.
-    return false
   }
 }
 

@@ -1,8 +1,8 @@
-import type { CallRow, CounterRow, LogRow, NowRow, ScrapeRow } from './rows.ts'
+import type { CallRow, CounterRow, KeptRow, LogRow, NowRow, ScrapeRow } from './rows.ts'
 
 /** What waits for the log thread, in order, and what was merged on the way. */
 export interface Batch {
-  readonly rows: readonly (CallRow | ScrapeRow)[]
+  readonly rows: readonly KeptRow[]
   readonly counters: readonly CounterRow[]
   readonly now?: NowRow
   /** Of all rows ever appended, how many are behind us once this batch is on disk. */
@@ -35,7 +35,7 @@ export class RowQueue {
   readonly #rowsMax: number
   readonly #counters = new Map<string, CounterRow>()
   readonly #scrapedUnixMs = new Map<string, number>()
-  #rows: (CallRow | ScrapeRow)[] = []
+  #rows: KeptRow[] = []
   #head = 0
   #now: NowRow | undefined
   #appended = 0
@@ -67,7 +67,7 @@ export class RowQueue {
     if (row.kind === 'counter') this.#count(row)
     else if (row.kind === 'now') this.#now = row
     else if (row.kind === 'call') this.#push(withOwnBytes(row))
-    else if (this.#isDue(row)) this.#push(row)
+    else if (row.kind === 'block' || this.#isDue(row)) this.#push(row)
   }
 
   /** Takes the oldest rows, at most BATCH_ROWS_MAX, and all that was merged. */
@@ -84,7 +84,7 @@ export class RowQueue {
     return now === undefined ? { rows, counters, coversAppended } : { rows, counters, coversAppended, now }
   }
 
-  #push(row: CallRow | ScrapeRow): void {
+  #push(row: KeptRow): void {
     this.#rows.push(row)
     if (this.length <= this.#rowsMax) return
     const oldest = this.#rows[this.#head]
@@ -117,8 +117,9 @@ export class RowQueue {
   }
 }
 
-/** When the row's call arrived or its scrape was taken, Unix ms. */
-export function timeOf(row: CallRow | ScrapeRow): number {
+/** When the row's call arrived, its scrape was taken or its block began, Unix ms. */
+export function timeOf(row: KeptRow): number {
+  if (row.kind === 'block') return row.fromUnixMs
   return row.kind === 'call' ? row.call.arrivedUnixMs : row.takenUnixMs
 }
 

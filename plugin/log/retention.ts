@@ -24,10 +24,13 @@ const FREE_PAGES_RATIO = 0.1
 
 const DAY_MS = 86_400_000
 
+/** Counter under which calls that retention removed are stored; its time is that of the last run that removed any. */
+export const REMOVED_COUNTER = 'retention: calls removed'
+
 /** A Keeper on the writer's connection: retention takes turns with batches and never competes with them for the lock. */
-export function createKeeper(parts: { readonly database: Database.Database; readonly retention: Retention }): Keeper {
-  const { database, retention } = parts
-  const dropCalls = createCallDropper(database)
+export function createKeeper(parts: { readonly database: Database.Database; readonly retention: () => Retention }): Keeper {
+  const { database } = parts
+  const dropCallRows = createCallDropper(database)
   const dropScrapes = createScrapeDropper(database)
   const dropRollups = database.prepare(
     `DELETE FROM rollup WHERE minute_unix_ms < ? AND minute_unix_ms <= (
@@ -36,30 +39,39 @@ export function createKeeper(parts: { readonly database: Database.Database; read
   const pages = (pragma: string): number => database.pragma(pragma, { simple: true }) as number
   const pageBytes = pages('page_size')
 
+  const count = database.prepare(
+    `INSERT INTO counter (name, value, changed_unix_ms) VALUES (?, ?, ?)
+     ON CONFLICT (name) DO UPDATE SET value = value + excluded.value, changed_unix_ms = excluded.changed_unix_ms`,
+  )
+  const dropCalls = database.transaction((beforeUnixMs: number, nowUnixMs: number): boolean => {
+    const removed = dropCallRows(beforeUnixMs)
+    if (removed > 0) count.run(REMOVED_COUNTER, removed, nowUnixMs)
+    return removed > 0
+  })
   const byAge = (nowUnixMs: number): boolean => {
-    const before = nowUnixMs - retention.days * DAY_MS
-    if (dropCalls(before) || dropScrapes(before)) return true
+    const before = nowUnixMs - parts.retention().days * DAY_MS
+    if (dropCalls(before, nowUnixMs) || dropScrapes(before)) return true
     return dropRollups.run(nowUnixMs - ROLLUP_DAYS * DAY_MS).changes > 0
   }
-  const bySize = (): boolean => {
+  const bySize = (nowUnixMs: number): boolean => {
     const usedBytes = (pages('page_count') - pages('freelist_count')) * pageBytes
-    if (usedBytes <= retention.bytes) return false
+    if (usedBytes <= parts.retention().bytes) return false
     // Scrapes go with the calls they explain; without any call left only they can make room.
     const oldestUnixMs = database.prepare('SELECT arrived_unix_ms FROM call ORDER BY call_id LIMIT 1').pluck().get() as number | undefined
     if (dropScrapes(oldestUnixMs ?? Number.POSITIVE_INFINITY)) return true
-    return dropCalls(Number.POSITIVE_INFINITY)
+    return dropCalls(Number.POSITIVE_INFINITY, nowUnixMs)
   }
   const giveBack = (): boolean => {
     const [all, free] = [pages('page_count'), pages('freelist_count')]
-    if (free === 0 || (free <= all * FREE_PAGES_RATIO && all * pageBytes <= retention.bytes)) return false
+    if (free === 0 || (free <= all * FREE_PAGES_RATIO && all * pageBytes <= parts.retention().bytes)) return false
     database.pragma(`incremental_vacuum(${PAGES_AT_ONCE})`)
     return pages('freelist_count') < free
   }
-  return { step: (nowUnixMs) => byAge(nowUnixMs) || bySize() || giveBack() }
+  return { step: (nowUnixMs) => byAge(nowUnixMs) || bySize(nowUnixMs) || giveBack() }
 }
 
-/** Deletes the oldest calls that arrived before a time, with their candidates and attempts; true when it deleted any. */
-function createCallDropper(database: Database.Database): (beforeUnixMs: number) => boolean {
+/** Deletes the oldest calls that arrived before a time, with their candidates and attempts; gives their number. */
+function createCallDropper(database: Database.Database): (beforeUnixMs: number) => number {
   const last = database
     .prepare(
       `SELECT max(call_id) FROM (SELECT call_id, arrived_unix_ms FROM call ORDER BY call_id LIMIT ${CALLS_AT_ONCE}) WHERE arrived_unix_ms < ?`,
@@ -68,9 +80,9 @@ function createCallDropper(database: Database.Database): (beforeUnixMs: number) 
   const deletes = ['call', 'candidate', 'attempt'].map((table) => database.prepare(`DELETE FROM ${table} WHERE call_id <= ?`))
   return database.transaction((beforeUnixMs: number) => {
     const lastId = last.get(beforeUnixMs) as number | null
-    if (lastId === null) return false
-    for (const statement of deletes) statement.run(lastId)
-    return true
+    if (lastId === null) return 0
+    const [calls] = deletes.map((statement) => statement.run(lastId).changes)
+    return calls ?? 0
   })
 }
 

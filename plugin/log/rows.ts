@@ -1,6 +1,8 @@
 import type { Call } from '../call/call.ts'
 import type { Outcome, OutcomeKind } from '../outcome/outcome.ts'
 import type { Reason } from '../placement/policy.ts'
+import type { FleetChange } from './control/fleet-changes.ts'
+import type { Retention } from './messages.ts'
 
 /** What the router hands to the log, plain and cloneable: it crosses a thread. The log thread turns it into SQL. */
 
@@ -21,6 +23,10 @@ export interface DecisionRow {
   readonly heldMs: number
   readonly promptTokensEstimate: number
   readonly predictedOutputTokens?: number
+  /** What predicted the length: 'model', or which fallback. */
+  readonly lengthSource?: string
+  /** The predicted distribution, packed (see call/length-axis.ts). */
+  readonly predictedLength?: Uint16Array
   readonly predictedTtftMs?: number
   readonly predictedE2eMs?: number
   /** From arrival to the placement obeyed, ms: parse, hold and decision. */
@@ -46,6 +52,21 @@ export interface AttemptRow {
   readonly error?: string
 }
 
+/** The trial under way at the decision. `block`, `arm` and `washout` are a canary's. */
+export interface TrialMark {
+  readonly trialId: number
+  readonly block?: number
+  readonly arm?: 'control' | 'challenger'
+  /** The call came so early in its block that calls of the block before still ran. */
+  readonly washout?: boolean
+}
+
+/** What the challengers in shadow would have done; absent where they were not asked or failed. */
+export interface ShadowSaid {
+  readonly instance?: InstanceKey
+  readonly outputTokens?: number
+}
+
 /** Blocks of a prompt's beginning that are logged: 64 KiB of text, 1 KiB of log. Chosen: longer than nine of ten prompts of the traces in use. */
 export const LOGGED_PREFIX_BLOCKS_MAX = 256
 
@@ -55,7 +76,10 @@ export interface CallRow {
   readonly pool: string
   readonly call: Pick<Call, 'callId' | 'arrivedUnixMs' | 'api' | 'model' | 'stream' | 'promptBytes' | 'caller'> & {
     readonly maxTokens?: number
+    readonly systemHash?: number
   }
+  /** What the length model read, half-precision bits, and the hash of its feature list; absent like the text features. */
+  readonly lengthRow?: { readonly featureHash: string; readonly row: Uint16Array }
   /** Absent when the operator switched text features off. */
   readonly textFeatures?: Uint32Array
   /** Chained hashes of the prompt's 256-byte blocks, lower 32 bits, the first `LOGGED_PREFIX_BLOCKS_MAX`; absent like the text features. */
@@ -64,6 +88,8 @@ export interface CallRow {
   readonly instance?: InstanceKey
   readonly decision: DecisionRow
   readonly candidates?: CandidatesRow
+  readonly trial?: TrialMark
+  readonly shadow?: ShadowSaid
   /** In order; the last one gave the outcome. */
   readonly attempts: readonly AttemptRow[]
   readonly outcome: Outcome
@@ -79,6 +105,17 @@ export interface ScrapeRow {
   readonly inFlight: number
   readonly foreignInFlight: number
   readonly state: string
+}
+
+/** A canary's block of time begins. */
+export interface BlockRow {
+  readonly kind: 'block'
+  readonly trialId: number
+  readonly block: number
+  readonly arm: 'control' | 'challenger'
+  readonly fromUnixMs: number
+  readonly toUnixMs: number
+  readonly washoutUntilUnixMs: number
 }
 
 export interface FleetNowRow {
@@ -115,6 +152,8 @@ export interface NowRow {
       readonly name: string
       readonly policy: string
       readonly models: readonly string[]
+      /** Phasewise is switched off: the fallback policy places. */
+      readonly off?: true
       /** Absent where nothing is ever held; `offReason` while it is not. */
       readonly hold?: { readonly order: string; readonly held: number; readonly offReason?: string }
     }[]
@@ -130,7 +169,17 @@ export interface CounterRow {
   readonly atUnixMs: number
 }
 
-export type LogRow = CallRow | ScrapeRow | NowRow | CounterRow
+/** Rows that stand in the log as they came, one each. */
+export type KeptRow = CallRow | ScrapeRow | BlockRow
+
+export type LogRow = KeptRow | NowRow | CounterRow
+
+/** The router ends a trial: all blocks are done, or the guard withdraws the challengers. */
+export interface TrialEnding {
+  readonly trialId: number
+  readonly state: 'ended' | 'withdrawn'
+  readonly why: string
+}
 
 /** What somebody asked the router to do. */
 export interface Intent {
@@ -158,8 +207,16 @@ export interface Log {
   stats(): LogStats
   /** Called with each open intent, once; resolve with the answer to mark it done, reject to mark it refused with the error's message. */
   onIntent(obey: (intent: Intent) => Promise<string>): void
+  /** Ends a trial in `control.sqlite`, with audit row and notice; tried again while the file is busy. */
+  endTrial(ending: TrialEnding): void
   /** Instances drained by intent, as stored, read at start. */
   readonly drained: readonly { readonly pool: string; readonly instance: string }[]
+  /** Phasewise was switched off by intent and not on again, as stored, read at start. */
+  readonly isOff: boolean
+  /** What people changed of the fleet's list by intent, as stored, read at start. */
+  readonly fleetChanges: readonly FleetChange[]
+  /** From now on so much is kept. */
+  retain(retention: Retention): void
   /** Resolves when all appended so far is on disk. */
   flush(): Promise<void>
   close(): Promise<void>

@@ -1,9 +1,10 @@
 import Database from 'better-sqlite3'
 import type { Clock } from '../clock.ts'
-import type { FromThread, ThreadData, ToThread } from './messages.ts'
+import type { FromThread, Retention, Standing, ThreadData, ToThread } from './messages.ts'
 import { databasePath, MigrationRefused, migrate, readMigrations } from './migrate.ts'
 import { type IntentDesk, openIntentDesk } from './obey.ts'
 import { createKeeper, type Keeper } from './retention.ts'
+import type { TrialEnding } from './rows.ts'
 import { openWriter, type SentBatch, type Writer } from './writer.ts'
 
 /** The thread's end of the line to the router. */
@@ -28,6 +29,8 @@ const RETENTION_REST_MS = 20
 /** How long the thread waits for another process that migrates before it says so and tries again. */
 const MIGRATION_WAIT_MS = 2_000
 
+const NOTHING_STANDS: Standing = { drained: [], isOff: false, fleetChanges: [] }
+
 /** Serves one router until it says close: writes batches, hands out intents, keeps the log within its bounds. Whatever fails is told and tried again. */
 export function serveLog(parts: { readonly port: ThreadPort; readonly data: ThreadData; readonly clock: Clock }): void {
   const { port, data, clock } = parts
@@ -46,7 +49,7 @@ export function serveLog(parts: { readonly port: ThreadPort; readonly data: Thre
   const control = createControlSide({ port, data, clock, trouble })
   try {
     attempt('opening the log', log.open)
-    port.postMessage({ kind: 'ready', drained: attempt('reading what is drained', control.drained) ?? [] })
+    port.postMessage({ kind: 'ready', ...(attempt('reading what was asked before', control.standing) ?? NOTHING_STANDS) })
   } catch (error) {
     port.postMessage({ kind: 'unfit', error: inWords(error) })
     port.close()
@@ -60,6 +63,8 @@ export function serveLog(parts: { readonly port: ThreadPort; readonly data: Thre
   port.on('message', (message) => {
     if (message.kind === 'batch') log.take(message)
     else if (message.kind === 'answer') control.answer(message)
+    else if (message.kind === 'retain') log.retain(message.retention)
+    else if (message.kind === 'end trial') control.endTrial(message.ending)
     else {
       clearInterval(looking)
       clearTimeout(keeping)
@@ -82,6 +87,7 @@ interface SideParts {
 function createLogSide({ port, data, clock, trouble }: SideParts) {
   let writer: Writer | undefined
   let keeper: Keeper | undefined
+  let { retention } = data
   let inHand: SentBatch | undefined
   let retry: NodeJS.Timeout | undefined
   let waitMs = RETRY_FIRST_MS
@@ -89,7 +95,7 @@ function createLogSide({ port, data, clock, trouble }: SideParts) {
     if (writer !== undefined) return writer
     const path = migrated(data, clock, 'log')
     writer = openWriter(path)
-    keeper = createKeeper({ database: writer.database, retention: data.retention })
+    keeper = createKeeper({ database: writer.database, retention: () => retention })
     return writer
   }
   const shut = (): void => {
@@ -118,6 +124,9 @@ function createLogSide({ port, data, clock, trouble }: SideParts) {
     take(sent: SentBatch): void {
       inHand = sent
       if (retry === undefined) tryWrite()
+    },
+    retain(wanted: Retention): void {
+      retention = wanted
     },
     /** One portion of retention; true when there is more. While a batch cannot be written there is nothing to do either. */
     keep(): boolean {
@@ -151,7 +160,7 @@ function createControlSide({ port, data, clock, trouble }: SideParts) {
     }
   }
   return {
-    drained: () => open().drained,
+    standing: () => open().standing,
     look(): void {
       attempt('looking for intents', () => {
         open().settle()
@@ -160,6 +169,9 @@ function createControlSide({ port, data, clock, trouble }: SideParts) {
     },
     answer(message: Extract<ToThread, { kind: 'answer' }>): void {
       attempt('answering an intent', () => open().answer(message.intentId, message))
+    },
+    endTrial(ending: TrialEnding): void {
+      attempt('ending a trial', () => open().endTrial(ending))
     },
     close: () => desk?.close(),
   }

@@ -6,7 +6,12 @@ import type { AttemptRow, CallRow, InstanceKey } from './rows.ts'
 /** Id of an instance in `instance`, made when it is new. */
 export type InstanceIds = (key: InstanceKey, seenUnixMs: number) => number
 
-type CallColumn = readonly [column: string, value: (row: CallRow, instanceId: number | null) => SqlValue]
+type CallColumn = readonly [column: string, value: (row: CallRow, ids: RowIds) => SqlValue]
+
+interface RowIds {
+  readonly instanceId: number | null
+  readonly shadowInstanceId: number | null
+}
 
 /** Each column of `call` beside where it comes from, so that the two cannot drift apart. */
 const CALL: readonly CallColumn[] = [
@@ -23,7 +28,7 @@ const CALL: readonly CallColumn[] = [
   ['prompt_bytes', (row) => row.call.promptBytes],
   ['prompt_tokens_estimate', (row) => row.decision.promptTokensEstimate],
   ['max_tokens', (row) => whole(row.call.maxTokens)],
-  ['instance_id', (_, instanceId) => instanceId],
+  ['instance_id', (_, { instanceId }) => instanceId],
   ['policy', (row) => row.decision.policy],
   ['reason', (row) => row.decision.reason],
   ['propensity', (row) => row.decision.propensity],
@@ -50,7 +55,18 @@ const CALL: readonly CallColumn[] = [
   ['censored', (row) => flag(row.outcome.censored)],
   ['finish_reason', (row) => row.outcome.finishReason ?? null],
   ['text_features', (row) => (row.textFeatures === undefined || row.textFeatures.length === 0 ? null : blobOf(row.textFeatures))],
+  ['length_source', (row) => row.decision.lengthSource ?? null],
+  ['predicted_length', (row) => (row.decision.predictedLength === undefined ? null : blobOf(row.decision.predictedLength))],
+  ['length_feature_hash', (row) => row.lengthRow?.featureHash ?? null],
+  ['length_row', (row) => (row.lengthRow === undefined ? null : blobOf(row.lengthRow.row))],
+  ['system_hash', (row) => row.call.systemHash ?? null],
   ['prefix_blocks', (row) => (row.prefixBlocks === undefined || row.prefixBlocks.length === 0 ? null : blobOf(row.prefixBlocks))],
+  ['trial_id', (row) => row.trial?.trialId ?? null],
+  ['block', (row) => row.trial?.block ?? null],
+  ['arm', (row) => row.trial?.arm ?? null],
+  ['washout', (row) => (row.trial?.washout === undefined ? null : flag(row.trial.washout))],
+  ['shadow_instance_id', (_, { shadowInstanceId }) => shadowInstanceId],
+  ['shadow_output_tokens', (row) => row.shadow?.outputTokens ?? null],
 ]
 
 /** Writes a call with its candidates and attempts; gives the id of the instance it was placed on, null where there was none. */
@@ -70,12 +86,13 @@ export function createCallWriter(parts: { readonly database: Database.Database; 
   return (row) => {
     const { callId, arrivedUnixMs } = row.call
     const instanceId = row.instance === undefined ? null : instanceIds(row.instance, arrivedUnixMs)
-    insertCall.run(CALL.map(([, value]) => value(row, instanceId)))
-    const { candidates } = row
+    const { candidates, shadow } = row
+    const ids = { instanceId, shadowInstanceId: shadow?.instance === undefined ? null : instanceIds(shadow.instance, arrivedUnixMs) }
+    insertCall.run(CALL.map(([, value]) => value(row, ids)))
     if (candidates !== undefined) {
-      const ids = candidates.instances.map((key) => instanceIds(key, arrivedUnixMs))
+      const those = candidates.instances.map((key) => instanceIds(key, arrivedUnixMs))
       const blobs = [blobOf(candidates.features), blobOf(candidates.costs)]
-      insertCandidate.run([callId, candidates.featureHash, ids.length, candidates.total, JSON.stringify(ids), ...blobs])
+      insertCandidate.run([callId, candidates.featureHash, those.length, candidates.total, JSON.stringify(those), ...blobs])
     }
     row.attempts.forEach((attempt: AttemptRow, index) => {
       const at = [attempt.startedMs, attempt.endedMs, attempt.outcome, attempt.error ?? null]

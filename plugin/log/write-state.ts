@@ -1,11 +1,12 @@
 import type Database from 'better-sqlite3'
 import type { SqlValue } from './read/reader.ts'
-import type { CounterRow, FleetNowRow, LogStats, NowRow, ScrapeRow } from './rows.ts'
+import type { BlockRow, CounterRow, FleetNowRow, LogStats, NowRow, ScrapeRow } from './rows.ts'
 import type { InstanceIds } from './write-call.ts'
 
-/** Writes what is not a call: scrapes, counters, and the router's and the fleet's state as of now. */
+/** Writes what is not a call: scrapes, blocks, counters, and the router's and the fleet's state as of now. */
 export interface StateWriter {
   scrape(row: ScrapeRow): void
+  block(row: BlockRow): void
   counter(row: CounterRow): void
   now(row: NowRow, stats: LogStats): void
 }
@@ -39,6 +40,8 @@ export function createStateWriter(parts: { readonly database: Database.Database;
   const { database, instanceIds } = parts
   const insertScrape = database.prepare(`INSERT OR REPLACE INTO scrape
     (instance_id, taken_unix_ms, waiting, running, kv_usage_ratio, in_flight, foreign_in_flight, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`)
+  const insertBlock = database.prepare(`INSERT OR REPLACE INTO switchback_block
+    (trial_id, block, arm, from_unix_ms, to_unix_ms, washout_until_unix_ms) VALUES (?, ?, ?, ?, ?, ?)`)
   const addCounter = database.prepare(`INSERT INTO counter (name, value, changed_unix_ms) VALUES (?, ?, ?)
     ON CONFLICT (name) DO UPDATE SET value = value + excluded.value, changed_unix_ms = excluded.changed_unix_ms`)
   const columns = ['instance_id', ...FLEET.map(([column]) => column), 'seen_unix_ms']
@@ -53,6 +56,9 @@ export function createStateWriter(parts: { readonly database: Database.Database;
       const takenUnixMs = Math.floor(row.takenUnixMs)
       const load = [known(row.waiting), known(row.running), known(row.kvUsageRatio), row.inFlight, known(row.foreignInFlight)]
       insertScrape.run([instanceIds(row.instance, takenUnixMs), takenUnixMs, ...load, row.state])
+    },
+    block({ trialId, block, arm, fromUnixMs, toUnixMs, washoutUntilUnixMs }) {
+      insertBlock.run([trialId, block, arm, Math.floor(fromUnixMs), Math.floor(toUnixMs), Math.floor(washoutUntilUnixMs)])
     },
     counter: (row) => void addCounter.run([row.name, row.by, Math.floor(row.atUnixMs)]),
     now({ seenUnixMs, router, fleet }, { queuedRows, droppedRows }) {

@@ -1,7 +1,7 @@
 import Database from 'better-sqlite3'
 import { type Batch, timeOf } from './queue.ts'
 import { Rollups } from './rollup.ts'
-import type { CallRow, InstanceKey, LogStats, ScrapeRow } from './rows.ts'
+import type { InstanceKey, KeptRow, LogStats } from './rows.ts'
 import { createCallWriter } from './write-call.ts'
 import { createStateWriter } from './write-state.ts'
 
@@ -57,8 +57,9 @@ export function openWriter(path: string): Writer {
   const state = createStateWriter({ database, instanceIds: instances.idOf })
   const lastBatch = database.prepare('SELECT source, sequence FROM last_batch')
   const markBatch = database.prepare('INSERT OR REPLACE INTO last_batch (one, source, sequence) VALUES (1, ?, ?)')
-  const writeRow = (row: CallRow | ScrapeRow): void => {
+  const writeRow = (row: KeptRow): void => {
     if (row.kind === 'scrape') state.scrape(row)
+    else if (row.kind === 'block') state.block(row)
     else rollups.add(row, writeCall(row))
   }
   /** Hands each piece of the batch to `each`, with its time. */

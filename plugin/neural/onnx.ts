@@ -15,6 +15,9 @@ const IR_VERSION = 9
 /** See IR_VERSION. */
 export const OPERATOR_SET = 19
 
+/** A size that is known only when the model runs: how many rows there are. */
+export const ANY_SIZE = -1
+
 export interface ValueSpec {
   readonly name: string
   readonly type: ElementType
@@ -81,7 +84,7 @@ function encodeConstant(constant: ConstantSpec): MessageWriter {
 function encodeValue(value: ValueSpec): MessageWriter {
   const shape = new MessageWriter().messages(
     1,
-    value.shape.map((size) => new MessageWriter().int(1, size)),
+    value.shape.map((size) => (size === ANY_SIZE ? new MessageWriter().text(2, 'rows') : new MessageWriter().int(1, size))),
   )
   const tensor = new MessageWriter().int(1, DATA_TYPE[value.type]).message(2, shape)
   return new MessageWriter().text(1, value.name).message(2, new MessageWriter().message(1, tensor))

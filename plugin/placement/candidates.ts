@@ -4,10 +4,21 @@ import { believedKvTokens, believedWaiting, kvCapacityTokens } from './belief.ts
 import { CALL_COLUMNS, CANDIDATE_COLUMNS } from './features.ts'
 import type { Candidates, Distribution } from './policy.ts'
 
+/** Where a predicted output length lies: half of such answers stay below `p50Tokens`, nine in ten below `p90Tokens`. */
+export interface OutputSpan {
+  readonly p50Tokens: number
+  readonly p90Tokens: number
+  /** Standard deviation of ln tokens: 0.5 is a factor of 1.65 either way. */
+  readonly spreadLn: number
+}
+
 /** What is known of the call beyond itself, before it is placed (I4). Tokens; NaN is unknown. */
 export interface CallFacts {
   readonly promptTokens: number
+  /** Mean of the predicted output length. */
   readonly predictedOutputTokens: number
+  /** Absent where only a mean is known, or nothing. */
+  readonly outputSpan?: OutputSpan
   /** LoRA adapter asked for: the model name is one the pool knows as an adapter. */
   readonly adapter?: string
   /** How long the call was held before this decision, ms; 0 when it came just now. */
@@ -78,6 +89,10 @@ function writeCallRow(row: Float32Array, { call, facts, count }: CandidateInput,
   row[13] = count
   row[14] = poolInFlight
   row[15] = facts.heldMs ?? 0
+  const { outputSpan } = facts
+  row[16] = outputSpan === undefined ? Number.NaN : outputSpan.p50Tokens
+  row[17] = outputSpan === undefined ? Number.NaN : outputSpan.p90Tokens
+  row[18] = outputSpan === undefined ? Number.NaN : outputSpan.spreadLn
 }
 
 /** The order below is that of CANDIDATE_COLUMNS; a test holds the two together. */

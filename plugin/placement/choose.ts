@@ -3,6 +3,7 @@ import type { InstanceView } from '../fleet/instance.ts'
 import type { Rng } from '../rng.ts'
 import { type Draw, drawExploring } from './draw.ts'
 import type { Candidates, Distribution, Policy, Reason } from './policy.ts'
+import { PolicyFailed } from './policy-failed.ts'
 import { createRandom } from './random.ts'
 
 /** What decides for one pool. */
@@ -10,6 +11,11 @@ export interface PoolPolicies {
   readonly policy: Policy
   readonly fallbackPolicy: Policy
   readonly explorationRatio: number
+  /**
+   * Canary: the policy places this share of the calls, 0 to 1, drawn per call; the fallback policy places the others and explores nothing. All where
+   * absent. The propensity logged is that within the arm, which the policy's name tells.
+   */
+  readonly canaryRatio?: number
 }
 
 /** Which candidate was drawn, by which policy, and why. */
@@ -37,19 +43,21 @@ export function createChoose(parts: { readonly rng: Rng; readonly count: (what: 
     try {
       policy.distribute(candidates, input.call, out)
       return drawExploring({ policy, out, count: candidates.count, explorationRatio, rng: parts.rng })
-    } catch {
-      // The caller counts it.
+    } catch (error) {
+      parts.count(
+        error instanceof PolicyFailed ? error.what : policy === input.policies.policy ? 'policy failed' : 'fallback policy failed',
+      )
       return undefined
     }
   }
   return (input) => {
-    const { policy, fallbackPolicy, explorationRatio } = input.policies
-    const own = draw(input, policy, explorationRatio)
-    if (own) return { draw: own, policy, reason: own.reason }
-    parts.count('policy failed')
+    const { policy, fallbackPolicy, explorationRatio, canaryRatio } = input.policies
+    const isOutside = canaryRatio !== undefined && parts.rng.next() >= canaryRatio
+    const [arm, armExploration] = isOutside ? [fallbackPolicy, 0] : [policy, explorationRatio]
+    const own = draw(input, arm, armExploration)
+    if (own) return { draw: own, policy: arm, reason: own.reason }
     const fallback = draw(input, fallbackPolicy, 0)
     if (fallback) return { draw: fallback, policy: fallbackPolicy, reason: 'fallback policy' }
-    parts.count('fallback policy failed')
     const any = draw(input, lastResort, 0)
     if (!any) throw new Error('the even draw failed')
     return { draw: any, policy: lastResort, reason: 'any reachable instance' }

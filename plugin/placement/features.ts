@@ -34,6 +34,9 @@ export const CALL_COLUMNS: readonly Column[] = [
   column('poolCandidates', 'Candidates', 'count'),
   column('poolInFlight', 'In flight in the pool', 'count'),
   column('heldMs', 'Held', 'ms', 0),
+  column('predictedOutputP50', 'Predicted output, median', 'tokens'),
+  column('predictedOutputP90', 'Predicted output, 90 % below', 'tokens'),
+  column('predictedOutputSpread', 'Predicted output, spread (ln)', 'factor'),
 ]
 
 /** Known of one candidate instance before the call is placed. */
@@ -103,6 +106,9 @@ export type CallColumnName =
   | 'poolCandidates'
   | 'poolInFlight'
   | 'heldMs'
+  | 'predictedOutputP50'
+  | 'predictedOutputP90'
+  | 'predictedOutputSpread'
 
 /** Names the column list: part of every model and of every logged row; a model with another hash is refused by name. */
 export const FEATURE_HASH = hashColumns(CALL_COLUMNS, CANDIDATE_COLUMNS)

@@ -6,6 +6,8 @@ import { createAibrixPrefix } from './aibrix-prefix.ts'
 import { createCacheAware } from './cache-aware.ts'
 import { createDrainRate } from './drain-rate.ts'
 import { createDynamoKv } from './dynamo-kv.ts'
+import { createLearned } from './learned.ts'
+import type { LearnedModel } from './learned-model.ts'
 import { createLeastKv } from './least-kv.ts'
 import { createLeastLoad } from './least-load.ts'
 import { createLeastRequest, createLeastRequestSpeed } from './least-request.ts'
@@ -34,6 +36,8 @@ export interface PolicyParts {
   readonly weights?: { readonly [key in keyof Weights]?: number | undefined } | undefined
   /** The engine's shape where its profile is known; elsewhere the reference shape at the instance's speed is taken. */
   readonly profileOf?: ((instance: InstanceView) => EngineShape | undefined) | undefined
+  /** What `learned` decides by. */
+  readonly model?: LearnedModel | undefined
 }
 
 interface Making {
@@ -76,8 +80,14 @@ const POLICIES = {
   'paper-greedy': createPaperGreedy,
 } satisfies Record<string, (making: Making) => Policy>
 
-/** Names a pool may use as its policy. */
+/** Names of the rules a pool may use as its policy. */
 export const POLICY_NAMES: readonly string[] = Object.keys(POLICIES)
+
+/** The policy that decides by a trained model, and so needs one. */
+export const LEARNED = 'learned'
+
+/** Names a pool may use as its policy. */
+export const SELECTABLE_POLICY_NAMES: readonly string[] = [...POLICY_NAMES, LEARNED]
 
 /**
  * Policies that weigh the predicted output; the others come out the same whatever is predicted. `oracle-` before one of these names is the same rule told the true
@@ -103,16 +113,24 @@ export const UNSELECTABLE_POLICIES: ReadonlyMap<string, string> = new Map([
   ),
 ])
 
-/** A fresh policy: one per router and pool, since some keep state. Throws on a name that is not in POLICY_NAMES. */
+/** A fresh policy: one per router and pool, since some keep state. Throws on a name that is not in SELECTABLE_POLICY_NAMES, and on `learned` without a model that fits. */
 export function createPolicy(name: string, parts: PolicyParts = {}): Policy {
+  if (name === LEARNED) return createLearned({ model: given(parts.model), shapeOf: createShapeOf(parts) })
   const create = (POLICIES as Readonly<Record<string, (making: Making) => Policy>>)[name]
   const reason = UNSELECTABLE_POLICIES.get(name)
   if (reason) throw new Error(`the policy ${JSON.stringify(name)} cannot be selected: ${reason}`)
-  if (!create) throw new Error(`unknown policy ${JSON.stringify(name)}; there are ${POLICY_NAMES.join(', ')}`)
-  return create({
-    weights: withDefaults(parts.weights),
-    shapeOf: (instance) => parts.profileOf?.(instance) ?? shapeOfSpeed(instance.speed),
-  })
+  if (!create) throw new Error(`unknown policy ${JSON.stringify(name)}; there are ${SELECTABLE_POLICY_NAMES.join(', ')}`)
+  return create({ weights: withDefaults(parts.weights), shapeOf: createShapeOf(parts) })
+}
+
+/** The shape that is believed of an instance: its profile's where that is known, else the reference at its speed. */
+export function createShapeOf({ profileOf }: Pick<PolicyParts, 'profileOf'>): (instance: InstanceView) => EngineShape {
+  return (instance) => profileOf?.(instance) ?? shapeOfSpeed(instance.speed)
+}
+
+function given(model: LearnedModel | undefined): LearnedModel {
+  if (!model) throw new Error('the policy "learned" needs a model')
+  return model
 }
 
 /**

@@ -34,6 +34,7 @@ export type Reason =
   | 'drawn at random'
   | 'explored'
   | 'fallback policy'
+  | 'switched off'
   | 'any reachable instance'
 
 /**
@@ -43,6 +44,8 @@ export type Reason =
  */
 export interface Policy {
   readonly name: string
+  /** Of the model where it is a learned one. */
+  readonly version?: string
   /** The reason to give when its own wish is followed and nothing more special holds. */
   readonly reason: Reason
   /** The rule holds calls itself: they wait at the router, first come, first served, while every instance has more than so many waiting. */

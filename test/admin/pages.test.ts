@@ -116,7 +116,7 @@ describe('two hours of calls', () => {
 
 test('markup in any stored text stays text', async () => {
   const poison = '"><script>alert(1)</script><img src=x onerror=alert(1)>\'{{title}}'
-  const stage = await openStage({ poison, calls: 400 })
+  const stage = await openStage({ poison, calls: 400, furnished: true })
   try {
     const visitor = await stage.signedIn('admin', `mallory${poison}`)
     const pool = encodeURIComponent(`llama-8b-chat${poison}`)
@@ -138,15 +138,29 @@ test('markup in any stored text stays text', async () => {
       posted.to ?? '',
       `/fleet/drain?pool=${pool}&instance=${instance}`,
       `/fleet/drain?pool=${odd}&instance=${odd}`,
+      `/fleet/edit?pool=${pool}&instance=${instance}`,
+      `/fleet/add?pool=${odd}`,
+      `/fleet?tried=${odd}&says=${odd}`,
+      '/models',
+      ...[1, 2, 3].flatMap((id) => [`/models/${id}`, `/models/${id}/promote`, `/models/${id}/try`]),
+      '/models/roll-back?kind=policy',
+      '/training',
+      '/training/1',
+      '/training/2',
+      '/lab',
+      '/lab/1',
+      '/lab/2',
+      `/lab/compare?a=1&b=${odd}`,
+      `/lab?more=${odd}&base=${odd}&policy-${odd}=yes`,
       `/sign-in?next=${odd}`,
       `/${odd}`,
     ]
     for (const path of paths) {
       const { html } = await visitor.get(path)
-      expect([path, html.includes('<script'), html.includes('<img')]).toEqual([path, false, false])
+      expect([path, html.includes('<script>'), html.includes('<img')]).toEqual([path, false, false])
     }
     const refused = await stage.visitor().post('/sign-in', { name: poison, password: poison })
-    expect(refused.html).not.toContain('<script')
+    expect(refused.html).not.toContain('<script>')
     expect(stage.errors).toEqual([])
   } finally {
     await stage.close()

@@ -87,6 +87,11 @@ test.each([
     'Placed on a by the fallback policy least-request-speed, since the pool’s own policy gave no answer.',
   ],
   [
+    'switched off',
+    [candidate('a', 1), candidate('b', 2)],
+    'Placed on a by the fallback policy least-request-speed, since Phasewise was switched off.',
+  ],
+  [
     'any reachable instance',
     [candidate('a', 1), candidate('b', 2)],
     'Placed on a because no healthy instance was left and a troubled one is better than none.',

@@ -14,6 +14,8 @@ export interface RouterBench {
   readonly rows: LogRow[]
   readonly calls: () => CallRow[]
   readonly counted: string[]
+  /** As the router was made with. */
+  readonly pool: RouterPool
 }
 
 export function createRouterBench(
@@ -52,5 +54,5 @@ export function createRouterBench(
     retriesPerCall: 2,
     ...change.parts,
   })
-  return { router, fleet, clock, rows, counted, calls: () => rows.filter((row) => row.kind === 'call') }
+  return { router, fleet, clock, rows, counted, pool, calls: () => rows.filter((row) => row.kind === 'call') }
 }

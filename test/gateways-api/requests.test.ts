@@ -79,6 +79,21 @@ test('a key does what its scopes say, and no more', async () => {
   expect(bench.wishes).toEqual([{ pool: 'm', instance: 'i1', drained: true, askedBy: 'api key operator' }])
 })
 
+test('the kill switch: whoever may see it sees it, whoever controls turns it, and the very next placement obeys', async () => {
+  const bench = await startApi({ openLoopback: false, keys: KEYS })
+  const turn = (key: string, off: unknown) => bench.get('/v1/switch', { method: 'PUT', body: JSON.stringify({ off }), ...bearer(key) })
+  expect(await bench.get('/v1/switch', bearer('key-of-the-viewer'))).toMatchObject({ status: 200, body: { off: false } })
+  expect((await turn('key-of-the-viewer', true)).status).toBe(403)
+  expect((await turn('key-of-the-operator', 'yes')).status).toBe(400)
+  expect(await turn('key-of-the-operator', true)).toMatchObject({ status: 200, body: { off: true } })
+  const placed = await bench.post('/v1/placements', { body: BODY }, bearer('key-of-the-operator'))
+  expect(placed.body).toMatchObject({ policy: 'random', reason: 'switched off' })
+  expect(await turn('key-of-the-operator', false)).toMatchObject({ body: { off: false } })
+  const again = await bench.post('/v1/placements', { body: BODY }, bearer('key-of-the-operator'))
+  expect(again.body.policy).toBe('least-request')
+  expect(bench.wishes).toEqual([true, false].map((off) => ({ off, askedBy: 'api key operator' })))
+})
+
 test('wrong keys are throttled after a few; a key that was right before still works, a guess is not even looked at', async () => {
   const bench = await startApi({ openLoopback: false, keys: KEYS })
   const health = (key: string) => bench.get('/v1/fleet', bearer(key)).then((reply) => reply.status)

@@ -4,7 +4,9 @@ import { Desk } from '../../plugin/gateways/api/desk.ts'
 import { createDirectory } from '../../plugin/gateways/api/directory.ts'
 import type { PlaceRequest } from '../../plugin/gateways/api/schemas.ts'
 import { createPlacementApi, type PlacementApi, type PlacementApiParts } from '../../plugin/gateways/api/server.ts'
+import { FEATURE_HASH } from '../../plugin/placement/features.ts'
 import type { Router } from '../../plugin/router.ts'
+import { askPolicies, loggedRows } from '../../plugin/router-what-if.ts'
 import { createRouterBench, type RouterBench } from '../fakes/router.ts'
 
 /** The placement API on a real router and fleet; instances i0, i1, i2 at http://10.0.0.1:8000 and so on, nobody listens there. */
@@ -47,6 +49,20 @@ export async function startApi(
     router: routerOf(bench.router),
     instances: () => bench.fleet.instances('m'),
     fleet: () => ({ pools: [] }),
+    control: {
+      readSwitch: () => switchOf(bench),
+      turnSwitch: ({ off, askedBy }) => {
+        wishes.push({ off, askedBy })
+        bench.router.switchOff(off)
+        return switchOf(bench)
+      },
+      tryInstance: ({ pool, instance }) =>
+        bench.fleet.instance(pool, instance) && Promise.resolve({ works: true, status: 200, elapsedMs: 1, says: 'one token' }),
+      whatIf: (asked) => {
+        const rows = asked.featureHash === FEATURE_HASH ? loggedRows(asked) : undefined
+        return rows && { policies: askPolicies(rows, undefined).map((one) => ({ ...one, instances: [...one.instances] })) }
+      },
+    },
     askDrain: (wish) => (bench.fleet.instance(wish.pool, wish.instance) ? wishes.push(wish) : undefined),
     version: 'test',
     clock: bench.clock,
@@ -68,6 +84,8 @@ export async function startApi(
     get: (path, init) => ask(path, init ?? {}),
   }
 }
+
+const switchOf = ({ router }: RouterBench) => ({ off: router.isOff(), pools: [] })
 
 /** A desk without a server, for what takes time. */
 export function openDesk(change: { readonly routerOf?: (router: Router) => Router; readonly settleLimitMs?: number } = {}): {

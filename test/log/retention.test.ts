@@ -30,7 +30,7 @@ function write(writer: Writer, rows: readonly LogRow[]): void {
 
 /** Runs retention until it has nothing to do, and gives the number of portions it took. */
 function keep(parts: { writer: Writer; retention: Retention; nowUnixMs: number }): number {
-  const keeper = createKeeper({ database: parts.writer.database, retention: parts.retention })
+  const keeper = createKeeper({ database: parts.writer.database, retention: () => parts.retention })
   let portions = 0
   while (keeper.step(parts.nowUnixMs)) portions += 1
   return portions
@@ -111,7 +111,7 @@ test('a portion is small: batches and portions take turns', () => {
     writer,
     Array.from({ length: 2_000 }, (_, i) => callRow(i)),
   )
-  const keeper = createKeeper({ database: writer.database, retention: { days: 1, bytes: 1e12 } })
+  const keeper = createKeeper({ database: writer.database, retention: () => ({ days: 1, bytes: 1e12 }) })
   const nowUnixMs = START_UNIX_MS + 2 * DAY_MS
   expect(keeper.step(nowUnixMs)).toBe(true)
   expect(numbers(writer).call).toBeGreaterThanOrEqual(1_500)

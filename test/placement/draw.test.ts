@@ -128,7 +128,13 @@ test('each column holds what its name says: rows are written in the order of the
   }
   const { candidates } = sketchCandidates([sketch], {
     call,
-    facts: { promptTokens: 99, predictedOutputTokens: 55, adapter: 'x', heldMs: 250 },
+    facts: {
+      promptTokens: 99,
+      predictedOutputTokens: 55,
+      outputSpan: { p50Tokens: 40, p90Tokens: 120, spreadLn: 0.75 },
+      adapter: 'x',
+      heldMs: 250,
+    },
     matchedBlocks: [1],
   })
   const callValues = {
@@ -148,6 +154,9 @@ test('each column holds what its name says: rows are written in the order of the
     poolCandidates: 1,
     poolInFlight: 11,
     heldMs: 250,
+    predictedOutputP50: 40,
+    predictedOutputP90: 120,
+    predictedOutputSpread: 0.75,
   }
   for (const [name, value] of Object.entries(callValues))
     expect(candidates.callRow[CALL_AT[name as keyof typeof CALL_AT]], name).toBe(value)

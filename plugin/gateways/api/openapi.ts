@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import * as control from './control-schemas.ts'
 import type { Route } from './routes.ts'
 import * as schemas from './schemas.ts'
 
@@ -12,12 +13,19 @@ const NAMED = [
   schemas.placeAnswer,
   schemas.outcomeReport,
   schemas.outcomeBatch,
+  schemas.progressBatch,
+  schemas.progressAnswer,
   schemas.settledAnswer,
   schemas.batchAnswer,
   schemas.fleetAnswer,
   schemas.healthAnswer,
   schemas.drainRequest,
   schemas.drainAnswer,
+  control.switchRequest,
+  control.switchAnswer,
+  control.tryAnswer,
+  control.whatIfRequest,
+  control.whatIfAnswer,
   schemas.problem,
 ] as const
 

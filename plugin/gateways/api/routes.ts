@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import { unknownPlacement } from './answers.ts'
+import { type ControlParts, controlRoutes } from './control-routes.ts'
 import type { CallName, Desk } from './desk.ts'
 import { Problem } from './problems.ts'
 import type { Scope } from './schemas.ts'
@@ -48,11 +49,12 @@ export interface RouteParts {
     readonly drained: boolean
     readonly askedBy: string
   }) => number | undefined
+  readonly control: ControlParts
 }
 
 /** The table over its parts. */
 export function createRoutes(parts: RouteParts): readonly Route[] {
-  return [...placementRoutes(parts.desk), ...fleetRoutes(parts)]
+  return [...placementRoutes(parts.desk), ...fleetRoutes(parts), ...controlRoutes(parts.control)]
 }
 
 const ok = (value: unknown): Answered => ({ status: 200, value })
@@ -124,7 +126,25 @@ function placementRoutes(desk: Desk): readonly Route[] {
       problems: [],
       handle: ({ body }) => ok({ results: (body as z.infer<typeof schemas.outcomeBatch>).outcomes.map((one) => settleOne(desk, one)) }),
     },
+    {
+      method: 'POST',
+      path: '/v1/progress',
+      name: 'progressMany',
+      summary: 'Tell of calls that run: their first token came. Worth it for streams; without it placement goes by the usual pace.',
+      scope: 'place',
+      takes: schemas.progressBatch,
+      gives: { 200: { schema: schemas.progressAnswer, says: 'What became of each, in order.' } },
+      problems: [],
+      handle: ({ body }) => ok({ results: (body as z.infer<typeof schemas.progressBatch>).calls.map((one) => progressOne(desk, one)) }),
+    },
   ]
+}
+
+function progressOne(
+  desk: Desk,
+  { placementId, key, ...report }: z.infer<typeof schemas.progressBatch>['calls'][number],
+): { readonly state: schemas.ProgressState } {
+  return { state: desk.progress(placementId === undefined ? { key: key ?? '' } : { id: placementId }, report) }
 }
 
 function settleOne(

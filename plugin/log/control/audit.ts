@@ -17,7 +17,19 @@ export interface AuditEntry {
 export interface Audit {
   append(entry: Pick<AuditEntry, 'who' | 'address' | 'action' | 'subject'> & { readonly before?: string; readonly after?: string }): number
   /** Newest first. */
-  list(page: Page & { readonly who?: string; readonly action?: string }): AuditEntry[]
+  list(page: Page & AuditFilter): AuditEntry[]
+  /** Everybody and every action there is an entry of, in order. */
+  choices(): { readonly who: readonly string[]; readonly actions: readonly string[] }
+}
+
+/** What narrows a list of entries; all that is given must hold. */
+export interface AuditFilter {
+  readonly who?: string
+  readonly action?: string
+  /** Stands in subject, before or after, whatever its case. */
+  readonly text?: string
+  readonly sinceUnixMs?: number
+  readonly untilUnixMs?: number
 }
 
 export interface Settings {
@@ -36,16 +48,25 @@ export function createAudit(door: Door, clock: Clock): Audit {
       const sql = 'INSERT INTO audit (at_unix_ms, who, address, action, subject, before, after) VALUES (?, ?, ?, ?, ?, ?, ?)'
       return door.run(sql, [clock.nowUnixMs(), who, address, action, subject, before ?? null, after ?? null]).lastId
     },
-    list({ beforeId, limit, who, action }) {
+    list({ beforeId, limit, who, action, text, sinceUnixMs, untilUnixMs }) {
       const sql = `SELECT ${ENTRY} FROM audit WHERE audit_id < @before AND (@who IS NULL OR who = @who)
-        AND (@action IS NULL OR action = @action) ORDER BY audit_id DESC LIMIT @limit`
+        AND (@action IS NULL OR action = @action) AND at_unix_ms >= @since AND at_unix_ms < @until
+        AND (@text IS NULL OR instr(lower(subject || char(10) || coalesce(before, '') || char(10) || coalesce(after, '')), lower(@text)) > 0)
+        ORDER BY audit_id DESC LIMIT @limit`
       return door.all<AuditEntry>(sql, {
         before: beforeId ?? Number.MAX_SAFE_INTEGER,
         who: who ?? null,
         action: action ?? null,
+        text: text ?? null,
+        since: sinceUnixMs ?? 0,
+        until: untilUnixMs ?? Number.MAX_SAFE_INTEGER,
         limit: pageLimit(limit),
       })
     },
+    choices: () => ({
+      who: door.all<{ who: string }>('SELECT DISTINCT who FROM audit ORDER BY who').map((row) => row.who),
+      actions: door.all<{ action: string }>('SELECT DISTINCT action FROM audit ORDER BY action').map((row) => row.action),
+    }),
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Clock } from '../../clock.ts'
 import type { Intent } from '../rows.ts'
+import { carryOut } from './consequences.ts'
 import type { Door } from './door.ts'
 
 export type IntentState = 'asked' | 'done' | 'refused'
@@ -27,7 +28,7 @@ export interface Intents {
   list(page: Page & { readonly state?: IntentState }): IntentRecord[]
   /** Oldest first, those nobody has answered; only of these kinds where given. */
   open(kinds?: readonly string[]): Intent[]
-  /** Marks an open intent done or refused; false when it was answered before. A drain or undrain that is done is remembered (`drained`). */
+  /** Marks an open intent done or refused; false when it was answered before. What follows from it (`carryOut`) is in the same transaction. */
   answer(intentId: number, answer: { readonly state: 'done' | 'refused'; readonly text: string }): boolean
 }
 
@@ -83,7 +84,7 @@ export function createIntents(door: Door, clock: Clock): Intents {
         const sql = `UPDATE intent SET state = ?, answer = ?, done_unix_ms = ? WHERE intent_id = ? AND state = 'asked'`
         if (door.run(sql, [state, text, now, intentId]).changes === 0) return false
         const intent = get(intentId)
-        if (state === 'done' && intent !== undefined) rememberDrain(door, intent, now)
+        if (intent !== undefined) carryOut(door, { intent, state, text, nowUnixMs: now })
         return true
       })
     },
@@ -93,18 +94,6 @@ export function createIntents(door: Door, clock: Clock): Intents {
 /** Instances drained by intent, in order of pool and name. */
 export function listDrained(door: Door): DrainedInstance[] {
   return door.all<DrainedInstance>('SELECT pool, instance, by, since_unix_ms AS sinceUnixMs FROM drained ORDER BY pool, instance')
-}
-
-function rememberDrain(door: Door, intent: IntentRecord, nowUnixMs: number): void {
-  if (intent.kind !== 'drain' && intent.kind !== 'undrain') return
-  const { subject } = intent
-  if (typeof subject !== 'object' || subject === null || !('pool' in subject) || !('instance' in subject)) return
-  const at = [String(subject.pool), String(subject.instance)]
-  if (intent.kind === 'undrain') door.run('DELETE FROM drained WHERE pool = ? AND instance = ?', at)
-  else {
-    const sql = 'INSERT INTO drained (pool, instance, by, since_unix_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING'
-    door.run(sql, [...at, intent.askedBy, nowUnixMs])
-  }
 }
 
 function parsed(stored: StoredIntent): IntentRecord {

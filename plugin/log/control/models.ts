@@ -5,75 +5,118 @@ import { type Page, pageLimit } from './intents.ts'
 export type ModelKind = 'length' | 'policy' | 'profile'
 export type ModelAlias = 'champion' | 'challenger' | 'previous'
 
-/** A trained version. `card` is JSON; `featureHash` names the column list it was trained on, null where it reads none. */
+/** A trained version: immutable, named by its content. `card` is JSON; `featureHash` names the column list it was trained on, null where it reads none. */
 export interface ModelRecord {
   readonly modelId: number
   readonly kind: ModelKind
   readonly version: string
+  /** Of the folder's files by name and content (learning/registry.ts). */
   readonly sha256: string
   readonly featureHash: string | null
   readonly card: string
   readonly alias: ModelAlias | null
   readonly registeredUnixMs: number
+  /** Below the data directory. */
+  readonly folder: string
+  readonly runId: number | null
+  /** Version it was trained on from, 'base' for the shipped one; null where it started from nothing. */
+  readonly parent: string | null
+}
+
+/** What an evaluation found. `numbers` is JSON. */
+export interface VerdictRecord {
+  readonly verdictId: number
+  readonly modelId: number
+  readonly runId: number | null
+  /** 0 or 1: may be promoted. */
+  readonly passed: number
+  readonly words: string
+  readonly numbers: string
+  readonly madeUnixMs: number
+}
+
+/** One change of what serves. Null models: what ships (length, profile), or the rule that the configuration names (policy). */
+export interface Promotion {
+  readonly promotionId: number
+  readonly kind: ModelKind
+  readonly action: 'promote' | 'roll back' | 'refused'
+  readonly modelId: number | null
+  readonly fromModelId: number | null
+  readonly who: string
+  readonly why: string
+  readonly atUnixMs: number
+}
+
+/** Who asked for a change, and why. */
+export interface Asked {
+  readonly who: string
+  readonly why: string
+  /** Where from; empty for a command or a process. */
+  readonly address?: string
+}
+
+/** The change is made; the router swaps when it obeys the intent, or refuses it, and then the change is undone. */
+export interface Changed {
+  readonly promotionId: number
+  readonly intentId: number
+}
+
+/** What the intent `serve` says: which model serves for this kind from now on. */
+export interface ServeSubject {
+  readonly promotionId: number
+  readonly kind: ModelKind
+  /** Null: what ships, or the configured rule. */
+  readonly modelId: number | null
 }
 
 export interface Models {
-  /** Throws when this kind has that version already. */
-  register(model: Pick<ModelRecord, 'kind' | 'version' | 'sha256' | 'featureHash' | 'card'>): number
+  /** Throws when this kind has that version already. The new version has no alias. */
+  register(
+    model: Pick<ModelRecord, 'kind' | 'version' | 'sha256' | 'featureHash' | 'card'> &
+      Partial<Pick<ModelRecord, 'folder' | 'runId' | 'parent'>>,
+  ): number
   /** Newest first. */
   list(kind?: ModelKind): ModelRecord[]
   get(modelId: number): ModelRecord | undefined
+  byVersion(kind: ModelKind, version: string): ModelRecord | undefined
   withAlias(kind: ModelKind, alias: ModelAlias): ModelRecord | undefined
-  /** Moves the alias to this model; whoever of its kind had it has none now. A new champion makes the old one `previous`. */
-  setAlias(modelId: number, alias: ModelAlias): void
-  clearAlias(modelId: number): void
-}
-
-export type RunState = 'waiting' | 'running' | 'done' | 'failed' | 'cancelled'
-
-/** One night's training. `detail` is JSON, renewed while it runs. */
-export interface TrainingRun {
-  readonly runId: number
-  readonly state: RunState
-  readonly askedBy: string
-  readonly askedUnixMs: number
-  readonly startedUnixMs: number | null
-  readonly endedUnixMs: number | null
-  readonly fromUnixMs: number | null
-  readonly toUnixMs: number | null
-  readonly progressRatio: number
-  readonly detail: string
-  readonly error: string | null
-}
-
-export interface TrainingRuns {
-  append(run: { readonly askedBy: string; readonly fromUnixMs?: number; readonly toUnixMs?: number }): number
-  get(runId: number): TrainingRun | undefined
+  /** Makes it the challenger of its kind; whoever was is none now. A champion stays champion. */
+  challenge(modelId: number): void
+  /** Makes it the champion: aliases, history, audit and the router's intent in one transaction. Throws when it is not there or serves already. */
+  promote(modelId: number, asked: Asked): Changed
+  /** What served before the champion serves again. Throws when no trained model serves. */
+  rollBack(kind: ModelKind, asked: Asked): Changed
   /** Newest first. */
-  list(page: Page): TrainingRun[]
-  /** Takes a waiting run: true when it is ours to run now, false when somebody has it or it was cancelled. */
-  start(runId: number): boolean
-  progress(runId: number, at: { readonly progressRatio: number; readonly detail: string }): void
-  /** Ends a run that is waiting or running; false when it had ended before. */
-  end(runId: number, how: { readonly state: 'done' | 'failed' | 'cancelled'; readonly error?: string }): boolean
+  history(page: Page & { readonly kind?: ModelKind }): Promotion[]
+  addVerdict(verdict: Pick<VerdictRecord, 'modelId' | 'runId' | 'words' | 'numbers'> & { readonly passed: boolean }): number
+  /** Newest first. */
+  verdicts(modelId: number): VerdictRecord[]
 }
 
-const MODEL = `model_id AS modelId, kind, version, sha256, feature_hash AS featureHash, card, alias, registered_unix_ms AS registeredUnixMs`
-const RUN = `run_id AS runId, state, asked_by AS askedBy, asked_unix_ms AS askedUnixMs, started_unix_ms AS startedUnixMs,
-  ended_unix_ms AS endedUnixMs, from_unix_ms AS fromUnixMs, to_unix_ms AS toUnixMs, progress_ratio AS progressRatio, detail, error`
+const MODEL = `model_id AS modelId, kind, version, sha256, feature_hash AS featureHash, card, alias,
+  registered_unix_ms AS registeredUnixMs, folder, run_id AS runId, parent`
+const PROMOTION = `promotion_id AS promotionId, kind, action, model_id AS modelId, from_model_id AS fromModelId, who, why, at_unix_ms AS atUnixMs`
+const VERDICT = `verdict_id AS verdictId, model_id AS modelId, run_id AS runId, passed, words, numbers, made_unix_ms AS madeUnixMs`
+
+const getModel = (door: Door, modelId: number): ModelRecord | undefined =>
+  door.get<ModelRecord>(`SELECT ${MODEL} FROM model WHERE model_id = ?`, [modelId])
+
+const withAlias = (door: Door, kind: ModelKind, alias: ModelAlias): ModelRecord | undefined =>
+  door.get<ModelRecord>(`SELECT ${MODEL} FROM model WHERE kind = ? AND alias = ?`, [kind, alias])
 
 /** The registry of trained versions as stored behind `door`. */
 export function createModels(door: Door, clock: Clock): Models {
-  const get = (modelId: number): ModelRecord | undefined =>
-    door.get<ModelRecord>(`SELECT ${MODEL} FROM model WHERE model_id = ?`, [modelId])
-  const withAlias = (kind: ModelKind, alias: ModelAlias): ModelRecord | undefined =>
-    door.get<ModelRecord>(`SELECT ${MODEL} FROM model WHERE kind = ? AND alias = ?`, [kind, alias])
-  const mark = (modelId: number, alias: ModelAlias | null): void =>
-    void door.run('UPDATE model SET alias = ? WHERE model_id = ?', [alias, modelId])
+  const get = (modelId: number): ModelRecord | undefined => getModel(door, modelId)
+  const demanded = (modelId: number): ModelRecord => {
+    const model = get(modelId)
+    if (model === undefined) throw new Error(`there is no model ${modelId}`)
+    return model
+  }
   return {
-    register({ kind, version, sha256, featureHash, card }) {
-      const sql = 'INSERT INTO model (kind, version, sha256, feature_hash, card, registered_unix_ms) VALUES (?, ?, ?, ?, ?, ?)'
-      return door.run(sql, [kind, version, sha256, featureHash, card, clock.nowUnixMs()]).lastId
+    register({ kind, version, sha256, featureHash, card, folder = '', runId = null, parent = null }) {
+      const sql = `INSERT INTO model (kind, version, sha256, feature_hash, card, registered_unix_ms, folder, run_id, parent)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
+      return door.run(sql, [kind, version, sha256, featureHash, card, clock.nowUnixMs(), folder, runId, parent]).lastId
     },
     list(kind) {
       return door.all<ModelRecord>(`SELECT ${MODEL} FROM model WHERE (@kind IS NULL OR kind = @kind) ORDER BY model_id DESC`, {
@@ -81,51 +124,97 @@ export function createModels(door: Door, clock: Clock): Models {
       })
     },
     get,
-    withAlias,
-    setAlias(modelId, alias) {
+    byVersion: (kind, version) => door.get<ModelRecord>(`SELECT ${MODEL} FROM model WHERE kind = ? AND version = ?`, [kind, version]),
+    withAlias: (kind, alias) => withAlias(door, kind, alias),
+    challenge(modelId) {
       door.together(() => {
-        const model = get(modelId)
-        if (model === undefined) throw new Error(`there is no model ${modelId}`)
-        const holder = withAlias(model.kind, alias)
-        if (holder?.modelId === modelId) return
-        if (alias === 'champion' && holder !== undefined) {
-          const older = withAlias(model.kind, 'previous')
-          if (older !== undefined) mark(older.modelId, null)
-        }
-        if (holder !== undefined) mark(holder.modelId, alias === 'champion' ? 'previous' : null)
-        mark(modelId, alias)
+        const { kind, alias } = demanded(modelId)
+        if (alias === 'champion') return
+        door.run(`UPDATE model SET alias = NULL WHERE kind = ? AND alias = 'challenger'`, [kind])
+        door.run(`UPDATE model SET alias = 'challenger' WHERE model_id = ?`, [modelId])
       })
     },
-    clearAlias: (modelId) => mark(modelId, null),
+    promote(modelId, asked) {
+      return door.together(() => {
+        const { kind, version, alias } = demanded(modelId)
+        if (alias === 'champion') throw new Error(`${kind} model ${version} serves already`)
+        return change(door, { kind, action: 'promote', toId: modelId, asked, nowUnixMs: clock.nowUnixMs() })
+      })
+    },
+    rollBack(kind, asked) {
+      return door.together(() => {
+        const champion = withAlias(door, kind, 'champion')
+        if (champion === undefined) throw new Error(`no trained ${kind} model serves: there is nothing to roll back`)
+        const toId = servedBefore(door, kind, champion.modelId)
+        return change(door, { kind, action: 'roll back', toId, asked, nowUnixMs: clock.nowUnixMs() })
+      })
+    },
+    history({ beforeId, limit, kind }) {
+      const sql = `SELECT ${PROMOTION} FROM promotion WHERE promotion_id < @before AND (@kind IS NULL OR kind = @kind)
+        ORDER BY promotion_id DESC LIMIT @limit`
+      return door.all<Promotion>(sql, { before: beforeId ?? Number.MAX_SAFE_INTEGER, kind: kind ?? null, limit: pageLimit(limit) })
+    },
+    addVerdict({ modelId, runId, passed, words, numbers }) {
+      const sql = 'INSERT INTO verdict (model_id, run_id, passed, words, numbers, made_unix_ms) VALUES (?, ?, ?, ?, ?, ?)'
+      return door.run(sql, [modelId, runId, passed ? 1 : 0, words, numbers, clock.nowUnixMs()]).lastId
+    },
+    verdicts: (modelId) => door.all<VerdictRecord>(`SELECT ${VERDICT} FROM verdict WHERE model_id = ? ORDER BY verdict_id DESC`, [modelId]),
   }
 }
 
-/** Training runs as stored behind `door`. */
-export function createTrainingRuns(door: Door, clock: Clock): TrainingRuns {
-  return {
-    append({ askedBy, fromUnixMs, toUnixMs }) {
-      const sql = `INSERT INTO training_run (state, asked_by, asked_unix_ms, from_unix_ms, to_unix_ms) VALUES ('waiting', ?, ?, ?, ?)`
-      return door.run(sql, [askedBy, clock.nowUnixMs(), fromUnixMs ?? null, toUnixMs ?? null]).lastId
-    },
-    get: (runId) => door.get<TrainingRun>(`SELECT ${RUN} FROM training_run WHERE run_id = ?`, [runId]),
-    list({ beforeId, limit }) {
-      const sql = `SELECT ${RUN} FROM training_run WHERE run_id < ? ORDER BY run_id DESC LIMIT ?`
-      return door.all<TrainingRun>(sql, [beforeId ?? Number.MAX_SAFE_INTEGER, pageLimit(limit)])
-    },
-    start(runId) {
-      const sql = `UPDATE training_run SET state = 'running', started_unix_ms = ? WHERE run_id = ? AND state = 'waiting'`
-      return door.run(sql, [clock.nowUnixMs(), runId]).changes === 1
-    },
-    progress(runId, { progressRatio, detail }) {
-      door.run(`UPDATE training_run SET progress_ratio = ?, detail = ? WHERE run_id = ? AND state = 'running'`, [
-        progressRatio,
-        detail,
-        runId,
-      ])
-    },
-    end(runId, { state, error }) {
-      const sql = `UPDATE training_run SET state = ?, error = ?, ended_unix_ms = ? WHERE run_id = ? AND state IN ('waiting', 'running')`
-      return door.run(sql, [state, error ?? null, clock.nowUnixMs(), runId]).changes === 1
-    },
-  }
+/** What served when this model was promoted, as the last such promotion says; null is what ships. */
+function servedBefore(door: Door, kind: ModelKind, modelId: number): number | null {
+  const sql = `SELECT from_model_id AS fromId FROM promotion WHERE kind = ? AND action = 'promote' AND model_id = ?
+    ORDER BY promotion_id DESC LIMIT 1`
+  return door.get<{ fromId: number | null }>(sql, [kind, modelId])?.fromId ?? null
+}
+
+interface Change {
+  readonly kind: ModelKind
+  readonly action: 'promote' | 'roll back'
+  readonly toId: number | null
+  readonly asked: Asked
+  readonly nowUnixMs: number
+}
+
+function change(door: Door, { kind, action, toId, asked, nowUnixMs }: Change): Changed {
+  const from = withAlias(door, kind, 'champion')
+  const to = toId === null ? undefined : getModel(door, toId)
+  seat(door, kind, { championId: toId, previousId: action === 'promote' ? (from?.modelId ?? null) : null })
+  const promotionId = note(door, { kind, action, modelId: toId, fromModelId: from?.modelId ?? null, ...asked, atUnixMs: nowUnixMs })
+  const audit = 'INSERT INTO audit (at_unix_ms, who, address, action, subject, before, after) VALUES (?, ?, ?, ?, ?, ?, ?)'
+  const version = (model: ModelRecord | undefined): string => model?.version ?? 'shipped'
+  door.run(audit, [nowUnixMs, asked.who, asked.address ?? '', `${action} model`, kind, version(from), `${version(to)}: ${asked.why}`])
+  const subject: ServeSubject = { promotionId, kind, modelId: toId }
+  const intent = `INSERT INTO intent (kind, subject, asked_by, asked_unix_ms) VALUES ('serve', ?, ?, ?)`
+  return { promotionId, intentId: door.run(intent, [JSON.stringify(subject), asked.who, nowUnixMs]).lastId }
+}
+
+function seat(door: Door, kind: ModelKind, ids: { readonly championId: number | null; readonly previousId: number | null }): void {
+  door.run(`UPDATE model SET alias = NULL WHERE kind = ? AND alias IN ('champion', 'previous')`, [kind])
+  if (ids.previousId !== null) door.run(`UPDATE model SET alias = 'previous' WHERE model_id = ?`, [ids.previousId])
+  if (ids.championId !== null) door.run(`UPDATE model SET alias = 'champion' WHERE model_id = ?`, [ids.championId])
+}
+
+function note(door: Door, promotion: Omit<Promotion, 'promotionId'>): number {
+  const { kind, action, modelId, fromModelId, who, why, atUnixMs } = promotion
+  const sql = 'INSERT INTO promotion (kind, action, model_id, from_model_id, who, why, at_unix_ms) VALUES (?, ?, ?, ?, ?, ?, ?)'
+  return door.run(sql, [kind, action, modelId, fromModelId, who, why, atUnixMs]).lastId
+}
+
+/** The router refused a change (a file that is missing or not what it says): what served before is the champion again, and it is noted. */
+export function undoPromotion(
+  door: Door,
+  promotionId: number,
+  { why, nowUnixMs }: { readonly why: string; readonly nowUnixMs: number },
+): void {
+  const made = door.get<Promotion>(`SELECT ${PROMOTION} FROM promotion WHERE promotion_id = ?`, [promotionId])
+  const champion = made && withAlias(door, made.kind, 'champion')
+  // Somebody has changed it again since: that one stands.
+  if (made === undefined || (champion?.modelId ?? null) !== made.modelId) return
+  const { kind, modelId, fromModelId } = made
+  seat(door, kind, { championId: fromModelId, previousId: fromModelId === null ? null : servedBefore(door, kind, fromModelId) })
+  const text = `A ${kind} model was refused and the previous one serves on: ${why}`
+  door.run(`INSERT INTO notice (at_unix_ms, tone, text, href) VALUES (?, 'bad', ?, '/models')`, [nowUnixMs, text])
+  note(door, { kind, action: 'refused', modelId: fromModelId, fromModelId: modelId, who: 'router', why, atUnixMs: nowUnixMs })
 }

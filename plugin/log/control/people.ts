@@ -8,10 +8,19 @@ export interface User {
   readonly userId: number
   readonly name: string
   readonly role: Role
-  /** scrypt: parameters, salt and hash in one text, made and checked by the admin. */
+  /** scrypt: parameters, salt and hash in one text, made and checked by the admin. Empty: no password opens this account. */
   readonly password: string
+  /** Whom an OpenID provider knows as this user; null for those who sign in by password alone. */
+  readonly oidcIssuer: string | null
+  readonly oidcSubject: string | null
   readonly createdUnixMs: number
   readonly lastSignInUnixMs: number | null
+}
+
+/** A person as an OpenID provider names them: `subject` is unique at `issuer` and never given to another. */
+export interface OidcPerson {
+  readonly issuer: string
+  readonly subject: string
 }
 
 export interface Users {
@@ -20,8 +29,9 @@ export interface Users {
   list(): User[]
   byName(name: string): User | undefined
   byId(userId: number): User | undefined
+  byOidc(person: OidcPerson): User | undefined
   /** Throws NameTaken when there is a user of that name. */
-  add(user: Pick<User, 'name' | 'role' | 'password'>): User
+  add(user: Pick<User, 'name' | 'role' | 'password'> & { readonly oidc?: OidcPerson }): User
   setPassword(userId: number, password: string): void
   setRole(userId: number, role: Role): void
   /** Removes the user and all their sessions. */
@@ -38,11 +48,13 @@ export class NameTaken extends Error {
   }
 }
 
-/** One-time links; only hashes of their tokens are kept. */
+/** One-time links: without a user, to make the first one; with one, to set that user's password. Only hashes of their tokens are kept. */
 export interface SignInLinks {
-  add(link: { readonly tokenSha256: string; readonly expiresUnixMs: number }): void
-  /** The link exists, is unused and has not expired. Changes nothing. */
+  add(link: { readonly tokenSha256: string; readonly expiresUnixMs: number; readonly userId?: number }): void
+  /** The link is for the first user, unused and not expired. Changes nothing. */
   isOpen(tokenSha256: string): boolean
+  /** Whose password the link sets; undefined when it is unknown, used or expired. Changes nothing. */
+  userOf(tokenSha256: string): number | undefined
   /** Uses the link up: true once, false ever after and for unknown or expired ones. */
   use(tokenSha256: string): boolean
 }
@@ -56,10 +68,12 @@ export interface Session {
   readonly seenUnixMs: number
   readonly expiresUnixMs: number
   readonly address: string
+  /** The browser, as it called itself at sign-in. */
+  readonly agent: string
 }
 
 export interface Sessions {
-  add(session: Pick<Session, 'tokenSha256' | 'userId' | 'formToken' | 'expiresUnixMs' | 'address'>): void
+  add(session: Pick<Session, 'tokenSha256' | 'userId' | 'formToken' | 'expiresUnixMs' | 'address' | 'agent'>): void
   /** The session and its user; undefined when unknown or expired. */
   find(tokenSha256: string): { readonly session: Session; readonly user: User } | undefined
   /** Notes that the session was used now, and when it expires from here. */
@@ -72,9 +86,10 @@ export interface Sessions {
   removeExpired(): number
 }
 
-const USER = `user_id AS userId, name, role, password, created_unix_ms AS createdUnixMs, last_sign_in_unix_ms AS lastSignInUnixMs`
+const USER = `user_id AS userId, name, role, password, created_unix_ms AS createdUnixMs, last_sign_in_unix_ms AS lastSignInUnixMs,
+  oidc_issuer AS oidcIssuer, oidc_subject AS oidcSubject`
 const SESSION = `token_sha256 AS tokenSha256, user_id AS userId, form_token AS formToken, created_unix_ms AS createdUnixMs,
-  seen_unix_ms AS seenUnixMs, expires_unix_ms AS expiresUnixMs, address`
+  seen_unix_ms AS seenUnixMs, expires_unix_ms AS expiresUnixMs, address, agent`
 
 /** Users as stored behind `door`. */
 export function createUsers(door: Door, clock: Clock): Users {
@@ -84,11 +99,14 @@ export function createUsers(door: Door, clock: Clock): Users {
     list: () => door.all<User>(`SELECT ${USER} FROM user ORDER BY name`),
     byName: (name) => door.get<User>(`SELECT ${USER} FROM user WHERE name = ?`, [name]),
     byId,
-    add(user) {
-      const sql = `INSERT INTO user (name, role, password, created_unix_ms) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO NOTHING`
-      const { changes, lastId } = door.run(sql, [user.name, user.role, user.password, clock.nowUnixMs()])
+    byOidc: ({ issuer, subject }) =>
+      door.get<User>(`SELECT ${USER} FROM user WHERE oidc_issuer = ? AND oidc_subject = ?`, [issuer, subject]),
+    add({ name, role, password, oidc }) {
+      const sql = `INSERT INTO user (name, role, password, created_unix_ms, oidc_issuer, oidc_subject) VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT (name) DO NOTHING`
+      const { changes, lastId } = door.run(sql, [name, role, password, clock.nowUnixMs(), oidc?.issuer ?? null, oidc?.subject ?? null])
       const added = changes === 1 ? byId(lastId) : undefined
-      if (added === undefined) throw new NameTaken(user.name)
+      if (added === undefined) throw new NameTaken(name)
       return added
     },
     setPassword: (userId, password) => void door.run('UPDATE user SET password = ? WHERE user_id = ?', [password, userId]),
@@ -102,11 +120,15 @@ export function createUsers(door: Door, clock: Clock): Users {
 export function createSignInLinks(door: Door, clock: Clock): SignInLinks {
   const open = 'token_sha256 = ? AND used_unix_ms IS NULL AND expires_unix_ms > ?'
   return {
-    add({ tokenSha256, expiresUnixMs }) {
-      const sql = 'INSERT INTO sign_in_link (token_sha256, created_unix_ms, expires_unix_ms) VALUES (?, ?, ?)'
-      door.run(sql, [tokenSha256, clock.nowUnixMs(), expiresUnixMs])
+    add({ tokenSha256, expiresUnixMs, userId }) {
+      const sql = 'INSERT INTO sign_in_link (token_sha256, created_unix_ms, expires_unix_ms, user_id) VALUES (?, ?, ?, ?)'
+      door.run(sql, [tokenSha256, clock.nowUnixMs(), expiresUnixMs, userId ?? null])
     },
-    isOpen: (token) => door.get(`SELECT 1 FROM sign_in_link WHERE ${open}`, [token, clock.nowUnixMs()]) !== undefined,
+    isOpen: (token) => door.get(`SELECT 1 FROM sign_in_link WHERE ${open} AND user_id IS NULL`, [token, clock.nowUnixMs()]) !== undefined,
+    userOf(token) {
+      const sql = `SELECT user_id AS userId FROM sign_in_link WHERE ${open} AND user_id IS NOT NULL`
+      return door.get<{ userId: number }>(sql, [token, clock.nowUnixMs()])?.userId
+    },
     use(token) {
       const now = clock.nowUnixMs()
       return door.run(`UPDATE sign_in_link SET used_unix_ms = ? WHERE ${open}`, [now, token, now]).changes === 1
@@ -120,9 +142,10 @@ export function createSessions(door: Door, clock: Clock, users: Users): Sessions
   return {
     add(session) {
       const now = clock.nowUnixMs()
-      const sql = `INSERT INTO session (token_sha256, user_id, form_token, created_unix_ms, seen_unix_ms, expires_unix_ms, address)
-        VALUES (?, ?, ?, ?, ?, ?, ?)`
-      door.run(sql, [session.tokenSha256, session.userId, session.formToken, now, now, session.expiresUnixMs, session.address])
+      const sql = `INSERT INTO session (token_sha256, user_id, form_token, created_unix_ms, seen_unix_ms, expires_unix_ms, address,
+        agent) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
+      const { tokenSha256, userId, formToken, expiresUnixMs, address, agent } = session
+      door.run(sql, [tokenSha256, userId, formToken, now, now, expiresUnixMs, address, agent])
     },
     find(token) {
       const session = door.get<Session>(find, [token, clock.nowUnixMs()])

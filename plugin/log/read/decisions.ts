@@ -10,7 +10,12 @@ export interface DecisionFilter {
   readonly outcome?: string
   readonly application?: string
   readonly gateway?: string
+  readonly tenant?: string
+  readonly model?: string
   readonly e2eMsMin?: number
+  readonly ttftMsMin?: number
+  /** As counted, or as estimated where nobody counted. */
+  readonly promptTokensMin?: number
   /** Arrived at or after. */
   readonly sinceUnixMs?: number
   /** Arrived before. */
@@ -30,6 +35,7 @@ export interface DecisionLine {
   readonly pool: string
   readonly model: string
   readonly application: string
+  readonly tenant: string
   readonly gateway: string
   readonly instanceId: number | null
   readonly instance: string | null
@@ -67,13 +73,13 @@ interface Condition {
   readonly values: readonly SqlValue[]
 }
 
-const LINE = `call_id AS callId, arrived_unix_ms AS arrivedUnixMs, call.pool AS pool, model, application, gateway,
+const LINE = `call_id AS callId, arrived_unix_ms AS arrivedUnixMs, call.pool AS pool, model, application, tenant, gateway,
   call.instance_id AS instanceId, instance.name AS instance, policy, explored, outcome, error, attempts, held_ms AS heldMs,
   prompt_tokens AS promptTokens, prompt_tokens_estimate AS promptTokensEstimate, output_tokens AS outputTokens, ttft_ms AS ttftMs,
   e2e_ms AS e2eMs`
 
-/** One page of calls, paged by key: as quick on the last page as on the first. */
-export function readDecisions(query: Query, filter: DecisionFilter, cursor: DecisionCursor = {}): DecisionPage {
+/** One page of calls, of `linesMax` at most, paged by key: as quick on the last page as on the first. */
+export function readDecisions(query: Query, filter: DecisionFilter, cursor: DecisionCursor = {}, linesMax = PAGE_LINES): DecisionPage {
   const up = cursor.newerThan !== undefined
   const { indexed, rest } = conditionsOf(filter)
   const from = Math.max(cursor.newerThan === undefined ? 0 : cursor.newerThan + 1, firstIdAt(filter.sinceUnixMs ?? 0))
@@ -81,9 +87,9 @@ export function readDecisions(query: Query, filter: DecisionFilter, cursor: Deci
   const range = { from, to: Math.min(cursor.olderThan ?? Number.MAX_SAFE_INTEGER, until), up }
   const stop = rest.length === 0 ? undefined : scanStop(query, indexed, range)
   const within = stop === undefined ? range : up ? { ...range, to: stop } : { ...range, from: stop }
-  const found = readLines(query, [...indexed, ...rest], within)
-  const lines = found.slice(0, PAGE_LINES)
-  const full = found.length > PAGE_LINES
+  const found = readLines(query, [...indexed, ...rest], { ...within, linesMax })
+  const lines = found.slice(0, linesMax)
+  const full = found.length > linesMax
   const on = full ? lines.at(-1)?.callId : up ? stop && stop - 1 : stop
   if (up) lines.reverse()
   const first = lines.at(0)?.callId
@@ -150,7 +156,11 @@ function conditionsOf(filter: DecisionFilter): { readonly indexed: readonly Cond
   add('call.pool = ?', filter.pool)
   add('policy = ?', filter.policy)
   add('gateway = ?', filter.gateway)
+  add('tenant = ?', filter.tenant)
+  add('model = ?', filter.model)
   add('e2e_ms >= ?', filter.e2eMsMin)
+  add('ttft_ms >= ?', filter.ttftMsMin)
+  add('coalesce(prompt_tokens, prompt_tokens_estimate) >= ?', filter.promptTokensMin)
   return { indexed: best === undefined ? [] : [best], rest }
 }
 
@@ -167,12 +177,12 @@ function scanStop(query: Query, indexed: readonly Condition[], range: Range): nu
   return query.get<{ id: number }>(sql, values)?.id
 }
 
-function readLines(query: Query, conditions: readonly Condition[], range: Range): DecisionLine[] {
+function readLines(query: Query, conditions: readonly Condition[], range: Range & { readonly linesMax: number }): DecisionLine[] {
   const { where, values } = whereOf(conditions, range)
   return query.all<DecisionLine>(
     `SELECT ${LINE} FROM call LEFT JOIN instance ON instance.instance_id = call.instance_id
-     WHERE ${where} ORDER BY call_id ${range.up ? 'ASC' : 'DESC'} LIMIT ${PAGE_LINES + 1}`,
-    values,
+     WHERE ${where} ORDER BY call_id ${range.up ? 'ASC' : 'DESC'} LIMIT ?`,
+    [...values, range.linesMax + 1],
   )
 }
 

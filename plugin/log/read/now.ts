@@ -17,6 +17,8 @@ export interface PoolNow {
   readonly name: string
   readonly policy: string
   readonly models: readonly string[]
+  /** Phasewise is switched off: the fallback policy places. */
+  readonly off?: true
   /** Absent where nothing is ever held; `offReason` while it is not. */
   readonly hold?: { readonly order: string; readonly held: number; readonly offReason?: string }
 }

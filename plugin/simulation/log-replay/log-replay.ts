@@ -1,3 +1,5 @@
+import type { InstanceView } from '../../fleet/instance.ts'
+import type { LearnedModel } from '../../placement/learned-model.ts'
 import { createTwinPolicy } from '../../placement/policies.ts'
 import type { Policy } from '../../placement/policy.ts'
 import { createRng } from '../../rng.ts'
@@ -18,6 +20,8 @@ export interface LogReplayInput {
   readonly fleet: readonly MachineSpec[]
   /** Calls that arrived before are played, and not counted. */
   readonly countedFromUnixMs: number
+  /** What `learned` decides by. */
+  readonly model?: LearnedModel
 }
 
 /** What stored calls would have cost under a policy; mean and percentiles over the counted calls. */
@@ -27,15 +31,15 @@ export function replayUnder(arm: string, input: LogReplayInput, onEnd: (end: Cal
   const sheet = new ScoreSheet(fleet.length)
   const { policy: name, hold } = parseArm(arm)
   const profiles = new Map(fleet.map((one) => [one.name, one.profile]))
-  const makePolicy = (): Policy =>
-    name === AS_LOGGED ? createAsLogged(calls) : createTwinPolicy(name, { profileOf: (instance) => profiles.get(instance.name) })
+  const parts = { profileOf: (instance: InstanceView) => profiles.get(instance.name), model: input.model }
+  const makePolicy = (): Policy => (name === AS_LOGGED ? createAsLogged(calls) : createTwinPolicy(name, parts))
   const policy = makePolicy()
   const simulation = new Simulation({
     fleet,
     calls: streamOf(asTwinCalls(calls, startUnixMs)),
     policy: () => policy,
     policyName: name,
-    ...holdOf({ policy: name, ...(hold === undefined ? {} : { hold }) }, policy),
+    ...holdOf({ policy: name, ...(hold === undefined ? {} : { hold }) }, policy, parts),
     rng: createRng(1),
     onEnd: (end) => {
       const call = calls[end.index] as ServedCall

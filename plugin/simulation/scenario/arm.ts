@@ -1,20 +1,27 @@
 import type { InstanceView } from '../../fleet/instance.ts'
 import { HoldQueue } from '../../hold/hold-queue.ts'
 import { createHoldRule, HOLD_ORDERS, type HoldOrder } from '../../hold/hold-rules.ts'
-import { createTwinPolicy } from '../../placement/policies.ts'
+import { createLearnedRule } from '../../hold/learned-rule.ts'
+import type { HoldRule } from '../../hold/rule.ts'
+import type { EngineShape } from '../../impact/engine-shape.ts'
+import type { LearnedModel } from '../../placement/learned-model.ts'
+import { createPolicy, createShapeOf, createTwinPolicy, LEARNED, type PolicyParts } from '../../placement/policies.ts'
 import type { Policy } from '../../placement/policy.ts'
 import { createRng } from '../../rng.ts'
 import type { HeldSlot } from '../fleet/call-table.ts'
 import { Simulation } from '../fleet/simulation.ts'
-import type { SimulationOptions } from '../fleet/simulation-options.ts'
+import type { CallEnd, SimulationOptions } from '../fleet/simulation-options.ts'
 import { streamOf, type TwinCall } from '../fleet/twin-call.ts'
 import type { Scenario } from './scenarios.ts'
 import { type Score, ScoreSheet } from './score.ts'
 
-/** What is compared: a policy, alone, behind a hold queue, or before engines that are sent the same order as a priority. */
+/**
+ * What is compared: a policy, alone, behind a hold queue, or before engines that are sent the same order as a priority. `learned` brings its own hold, which
+ * 'off' takes away.
+ */
 export interface Arm {
   readonly policy: string
-  readonly hold?: HoldOrder
+  readonly hold?: HoldOrder | 'off'
   readonly enginePriority?: true
 }
 
@@ -22,15 +29,27 @@ export interface Arm {
 const ENGINE_PRIORITY = 'engine-priority'
 
 /** Circumstances of a run besides the scenario's own. */
-export interface Circumstances extends Pick<SimulationOptions, 'routers' | 'scrapeMs' | 'decisionMs' | 'networkMs' | 'predictor'> {}
+export interface Circumstances
+  extends Pick<SimulationOptions, 'routers' | 'scrapeMs' | 'decisionMs' | 'networkMs' | 'predictor' | 'script'> {
+  /** What `learned` decides by. */
+  readonly model?: LearnedModel
+  /** Told of each call that is over, as the score is. */
+  readonly onEnd?: (end: CallEnd) => void
+  /** What the policy believes of an instance's engine; its own profile by default. */
+  readonly believes?: (name: string) => EngineShape
+  /** Every second router is another gateway's, deciding by this rule and holding nothing; its calls are not counted. Two routers then. */
+  readonly foreignPolicy?: string
+}
 
 /** "least-kv", "least-kv + kv-time" or "least-kv + engine-priority" as an arm. Throws on an unknown order of holding. */
 export function parseArm(text: string): Arm {
   const [policy = '', hold] = text.split('+').map((part) => part.trim())
   if (hold === undefined) return { policy }
   if (hold === ENGINE_PRIORITY) return { policy, enginePriority: true }
+  if (hold === 'off') return { policy, hold }
   const order = HOLD_ORDERS.find((one) => one === hold)
-  if (!order) throw new Error(`${JSON.stringify(hold)} is no order of holding; there are ${[...HOLD_ORDERS, ENGINE_PRIORITY].join(', ')}`)
+  if (!order)
+    throw new Error(`${JSON.stringify(hold)} is no order of holding; there are ${[...HOLD_ORDERS, ENGINE_PRIORITY, 'off'].join(', ')}`)
   return { policy, hold: order }
 }
 
@@ -45,14 +64,16 @@ export function playArm(
   arm: Arm,
   given: { readonly scenario: Scenario; readonly calls: readonly TwinCall[]; readonly seed: number } & Circumstances,
 ): Score {
-  const { scenario, calls, seed, ...circumstances } = given
+  const { scenario, calls, seed, model, believes, foreignPolicy, onEnd, ...circumstances } = given
+  const isForeign = (router: number): boolean => foreignPolicy !== undefined && router % 2 === 1
   const sheet = new ScoreSheet(scenario.fleet.length)
-  const shapes = new Map(scenario.fleet.map((one) => [one.name, one.profile]))
+  const shapes = new Map<string, EngineShape>(scenario.fleet.map(({ name, profile }) => [name, believes?.(name) ?? profile]))
+  const parts = { profileOf: (instance: InstanceView) => shapes.get(instance.name), model }
   const policies = new Map<number, Policy>()
   const policyOf = (router: number): Policy => {
     const known = policies.get(router)
     if (known) return known
-    const made = createTwinPolicy(arm.policy, { profileOf: (instance: InstanceView) => shapes.get(instance.name) })
+    const made = isForeign(router) ? createPolicy(foreignPolicy as string, parts) : createTwinPolicy(arm.policy, parts)
     policies.set(router, made)
     return made
   }
@@ -63,9 +84,14 @@ export function playArm(
     calls: streamOf(calls),
     policy: policyOf,
     policyName: arm.policy,
-    ...holdOf(arm, policyOf(0)),
+    ...(foreignPolicy === undefined ? {} : { routers: 2 }),
+    ...holdOf(arm, policyOf(0), { ...parts, isForeign }),
     rng: createRng(seed).stream('policy'),
-    onEnd: (end) => sheet.add(end),
+    onEnd: (end) => {
+      if (isForeign(end.router)) return
+      sheet.add(end)
+      onEnd?.(end)
+    },
     ...(scenario.script ? { script: scenario.script } : {}),
     ...(scenario.clientRetries ? { clientRetries: scenario.clientRetries } : {}),
   })
@@ -73,11 +99,27 @@ export function playArm(
 }
 
 /** A hold queue per router: the arm's own, or the one that the policy itself brings. */
-export function holdOf(arm: Arm, policy: Policy): Pick<SimulationOptions, 'hold'> {
-  const create = arm.hold === undefined ? undefined : () => createHoldRule({ order: arm.hold as HoldOrder })
-  const rule =
-    create ?? (policy.hold ? () => createHoldRule({ order: 'fcfs', reserveRatio: undefined, readyOnly: true, ...policy.hold }) : undefined)
-  return rule ? { hold: () => new HoldQueue<HeldSlot>({ rule: rule() }) } : {}
+export function holdOf(
+  arm: Arm,
+  policy: Policy,
+  parts: PolicyParts & { readonly isForeign?: (router: number) => boolean },
+): Pick<SimulationOptions, 'hold'> {
+  const rule = ruleOf(arm, policy, parts)
+  return rule ? { hold: (router) => new HoldQueue<HeldSlot>({ rule: parts.isForeign?.(router) ? createOpenRule() : rule() }) } : {}
+}
+
+/** Holds nobody. */
+function createOpenRule(): HoldRule {
+  return createHoldRule({ order: 'fcfs', waitingMax: Number.POSITIVE_INFINITY, reserveRatio: undefined })
+}
+
+function ruleOf({ hold, policy: name }: Arm, policy: Policy, parts: PolicyParts): (() => HoldRule) | undefined {
+  if (hold === 'off') return undefined
+  if (hold) return () => createHoldRule({ order: hold })
+  const { model } = parts
+  if (name === LEARNED && model) return () => createLearnedRule({ model, shapeOf: createShapeOf(parts) })
+  const demanded = policy.hold
+  return demanded && (() => createHoldRule({ order: 'fcfs', reserveRatio: undefined, readyOnly: true, ...demanded }))
 }
 
 function defined(circumstances: Circumstances): Circumstances {

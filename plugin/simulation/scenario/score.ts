@@ -20,11 +20,21 @@ export interface Score {
   readonly tokensPerS: number
   /** Calls without a whole answer. */
   readonly lost: number
+  /** Share of all calls answered whole within both limits (`LIMITS`), 0..1. */
+  readonly withinLimits: number
   readonly preemptions: number
   readonly prefixHitRatio: number
   /** Share of the calls by instance, in fleet order. */
   readonly shares: readonly number[]
 }
+
+/** When a call counts as served in time: its first token, and its last by the tokens it has. Common figures of interactive service. */
+export interface Limits {
+  readonly ttftMs: number
+  readonly perTokenMs: number
+}
+
+export const LIMITS: Limits = { ttftMs: 2_000, perTokenMs: 100 }
 
 /** Collects the ends of one run. */
 export class ScoreSheet {
@@ -36,8 +46,11 @@ export class ScoreSheet {
   #tpotCount = 0
   #tokens = 0
   #lost = 0
+  #inTime = 0
+  readonly #limits: Limits
 
-  constructor(instances: number) {
+  constructor(instances: number, limits: Limits = LIMITS) {
+    this.#limits = limits
     this.#byInstance = Array.from({ length: instances }, () => 0)
   }
 
@@ -51,6 +64,8 @@ export class ScoreSheet {
     this.#heldMs.push(end.placedMs - end.arrivedMs)
     this.#byInstance[end.instance] = (this.#byInstance[end.instance] ?? 0) + 1
     this.#tokens += end.outputTokens
+    const { ttftMs, perTokenMs } = this.#limits
+    if (end.firstTokenMs - end.arrivedMs <= ttftMs && end.endedMs - end.arrivedMs <= ttftMs + perTokenMs * end.outputTokens) this.#inTime++
     if (end.outputTokens < 2) return
     this.#tpotSumMs += (end.endedMs - end.firstTokenMs) / (end.outputTokens - 1)
     this.#tpotCount++
@@ -77,6 +92,7 @@ export class ScoreSheet {
       makespanMs: totals.endedMs,
       tokensPerS: (1000 * this.#tokens) / totals.endedMs,
       lost: this.#lost,
+      withinLimits: this.#inTime / Math.max(1, totals.arrived),
       preemptions: totals.preemptions,
       prefixHitRatio: totals.prefixQueryTokens > 0 ? totals.prefixHitTokens / totals.prefixQueryTokens : 0,
       shares: this.#byInstance.map((calls) => calls / answered),

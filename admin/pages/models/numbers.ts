@@ -1,0 +1,76 @@
+import type { Model } from '../../answer.ts'
+import { formatNumber, formatPercent } from '../../format.ts'
+
+/** A measured value with its 95 % interval, as cards and verdicts hold it. */
+export type Triple = readonly [value: number, low: number, high: number]
+
+/** One measure of a card or verdict by its path, e.g. "measured.values.spearman". */
+export interface Measure {
+  readonly name: string
+  readonly value: number
+  readonly low: number | undefined
+  readonly high: number | undefined
+}
+
+const isTriple = (value: unknown): value is Triple =>
+  Array.isArray(value) && value.length === 3 && value.every((one) => typeof one === 'number')
+
+/** JSON that somebody else wrote; {} where it is none. */
+export function parsedObject(text: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Readonly<Record<string, unknown>>) : {}
+  } catch {
+    // Shown as having no content; the raw text stands on the page besides.
+    return {}
+  }
+}
+
+/** Every number in `value`, triples with their interval, lists of rows left out; at most MEASURES_MAX. */
+export function measuresOf(value: unknown, path = ''): Measure[] {
+  if (isTriple(value)) return [{ name: path, value: value[0], low: value[1], high: value[2] }]
+  if (typeof value === 'number') return [{ name: path, value, low: undefined, high: undefined }]
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return []
+  const below = Object.entries(value).flatMap(([key, one]) => measuresOf(one, path === '' ? key : `${path}.${key}`))
+  return below.slice(0, MEASURES_MAX)
+}
+
+/** A page shows no more. */
+const MEASURES_MAX = 120
+
+/** "medianAccuracy" as "median accuracy"; the groups "measured.values" say nothing. */
+export function measureWords(name: string): string {
+  const own = name.replace(/^(measured|values|evaluation|numbers)\./g, '').replace(/^values\./, '')
+  return own.replace(/([a-z])([A-Z0-9])/g, (_, before: string, after: string) => `${before} ${after.toLowerCase()}`).replaceAll('.', ': ')
+}
+
+/** Names of shares, which read better in percent. */
+const SHARES = /gain|ratio|share|accuracy|coverage/i
+
+/** The measure's value as it is read. */
+export const measureText = (name: string, value: number | undefined): string =>
+  (SHARES.test(name) && value !== undefined && Math.abs(value) <= 1.5 ? formatPercent(value) : formatNumber(value)) ?? '–'
+
+/** Lines of a table, `other` beside where given. */
+export function measureRows(own: readonly Measure[], other?: readonly Measure[]): Model[] {
+  const theirs = new Map((other ?? []).map((one) => [one.name, one]))
+  return own.map((one) => {
+    const beside = theirs.get(one.name)
+    return {
+      name: measureWords(one.name),
+      value: measureText(one.name, one.value),
+      range: one.low === undefined ? undefined : `${measureText(one.name, one.low)} to ${measureText(one.name, one.high)}`,
+      other: beside === undefined ? undefined : measureText(beside.name, beside.value),
+      change: beside === undefined || beside.value === 0 ? undefined : formatPercent(one.value / beside.value - 1),
+    }
+  })
+}
+
+/** Facts of a card that are neither numbers with intervals nor lists: what it was made from, and by which command. */
+export function cardFacts(card: Readonly<Record<string, unknown>>): Model[] {
+  return Object.entries(card).flatMap(([name, value]) =>
+    typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+      ? [{ name: measureWords(name), text: String(value) }]
+      : [],
+  )
+}

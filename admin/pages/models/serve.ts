@@ -1,0 +1,180 @@
+import type { ModelKind } from '../../../plugin/log/control/models.ts'
+import type { Answer, Model, Visit } from '../../answer.ts'
+import { waitForAnswer } from '../../intents.ts'
+import type { PageParts } from '../../routes.ts'
+import { noModel } from './model.ts'
+
+const KIND_NAMES: readonly string[] = ['length', 'policy', 'profile']
+const isKind = (text: string | undefined): text is ModelKind => text !== undefined && KIND_NAMES.includes(text)
+
+/** Reasons are kept for ever: a sentence, not a story. */
+const WHY_CHARS_MAX = 300
+
+const askedBy = (visit: Visit): { readonly who: string; readonly why: string; readonly address: string } => ({
+  who: visit.user?.name ?? 'nobody',
+  why: (visit.form.why ?? 'no reason given').slice(0, WHY_CHARS_MAX),
+  address: visit.address,
+})
+
+/** Asks whether this version is to serve, with what its judgement was. */
+export function confirmPromote(parts: PageParts, visit: Visit): Answer {
+  const model = parts.control.models.get(Number(visit.params.modelId))
+  if (model === undefined) return noModel(visit)
+  const champion = parts.control.models.withAlias(model.kind, 'champion')
+  const [verdict] = parts.control.models.verdicts(model.modelId)
+  const notPassed = verdict?.passed !== 1
+  return confirmation({
+    question: `Promote ${model.version}?`,
+    sub: `${model.kind} model`,
+    texts: [
+      `It serves from then on instead of ${champion?.version ?? 'what ships'}, within a second; calls under way end as they were placed. One click rolls it back.`,
+      verdict === undefined ? 'It was never judged.' : `Its judgement: ${verdict.words}`,
+    ],
+    warning: notPassed ? 'It has not passed its judgement. Promote it only if you know why.' : undefined,
+    action: `/models/${model.modelId}/promote`,
+    button: `Promote ${model.version}`,
+    danger: notPassed,
+    fields: [],
+  })
+}
+
+/** Makes a version the champion; the router swaps and answers. */
+export async function promote(parts: PageParts, visit: Visit): Promise<Answer> {
+  const model = parts.control.models.get(Number(visit.params.modelId))
+  if (model === undefined) return noModel(visit)
+  return change(parts, () => parts.control.models.promote(model.modelId, askedBy(visit)))
+}
+
+/** Asks whether what served before is to serve again. */
+export function confirmRollBack({ control }: PageParts, visit: Visit): Answer {
+  const { kind } = visit.query
+  const champion = isKind(kind) ? control.models.withAlias(kind, 'champion') : undefined
+  if (!isKind(kind) || champion === undefined) return nothingServes()
+  const previous = control.models.withAlias(kind, 'previous')
+  return confirmation({
+    question: `Roll back ${champion.version}?`,
+    sub: `${kind} model`,
+    texts: [`${previous?.version ?? 'What ships'} serves from then on, within a second. ${champion.version} stays registered.`],
+    warning: undefined,
+    action: '/models/roll-back',
+    button: `Roll back to ${previous?.version ?? 'what ships'}`,
+    danger: true,
+    fields: [{ name: 'kind', value: kind }],
+  })
+}
+
+/** What served before the champion serves again. */
+export async function rollBack(parts: PageParts, visit: Visit): Promise<Answer> {
+  const { kind } = visit.form
+  if (!isKind(kind) || parts.control.models.withAlias(kind, 'champion') === undefined) return nothingServes()
+  return change(parts, () => parts.control.models.rollBack(kind, askedBy(visit)))
+}
+
+const nothingServes = (): Answer => ({
+  kind: 'problem',
+  status: 404,
+  title: 'Nothing to roll back',
+  text: 'No trained model of this kind serves now. Nothing was changed.',
+})
+
+async function change(parts: PageParts, act: () => { readonly intentId: number }): Promise<Answer> {
+  try {
+    const { intentId } = act()
+    await waitForAnswer(parts.control, intentId)
+    return { kind: 'see other', to: `/models?asked=${intentId}` }
+  } catch (error) {
+    return cannot(error)
+  }
+}
+
+const cannot = (error: unknown): Answer => ({
+  kind: 'problem',
+  status: 409,
+  title: 'Nothing was changed',
+  text: `It could not be done: ${error instanceof Error ? error.message : String(error)}.`,
+})
+
+/** How a version is tried on real calls: shadow or canary. */
+export function tryPage({ control }: PageParts, visit: Visit): Answer {
+  const model = control.models.get(Number(visit.params.modelId))
+  if (model === undefined) return noModel(visit)
+  return {
+    kind: 'page',
+    view: 'model-try',
+    title: `Try ${model.version}`,
+    model: { id: model.modelId, version: model.version, running: control.trials.running()?.mode },
+  }
+}
+
+/** Of the blocks: more than half is a promotion by another name. */
+const SHARE_MOST_PERCENT = 50
+const MINUTE_MS = 60_000
+const BLOCK_MOST_MINUTES = 1_440
+
+/** Starts a trial. */
+export async function startTrial(parts: PageParts, visit: Visit): Promise<Answer> {
+  const { control, clock } = parts
+  const model = control.models.get(Number(visit.params.modelId))
+  if (model === undefined) return noModel(visit)
+  const { form } = visit
+  const mode = form.mode === 'canary' ? 'canary' : 'shadow'
+  const share = Number(form.share ?? '25')
+  const minutes = Number(form.minutes ?? '10')
+  const blocks = Number(form.blocks ?? '0')
+  const right =
+    share > 0 && share <= SHARE_MOST_PERCENT && minutes > 0 && minutes <= BLOCK_MOST_MINUTES && Number.isInteger(blocks) && blocks >= 0
+  if (!right)
+    return {
+      kind: 'problem',
+      status: 422,
+      title: 'This trial cannot be started',
+      text: `The share is above 0 and at most ${SHARE_MOST_PERCENT} %, a block lasts at most ${BLOCK_MOST_MINUTES} minutes, and the number of blocks is whole. Nothing was changed.`,
+    }
+  const blockMs = Math.round(minutes * MINUTE_MS)
+  return change(parts, () =>
+    control.trials.start({
+      mode,
+      models: { [model.kind]: model.modelId },
+      shareRatio: mode === 'canary' ? share / 100 : 0,
+      blockMs,
+      // Calls of the block before still run: chosen as a fifth of the block, two minutes at most.
+      washoutMs: Math.min(2 * MINUTE_MS, Math.round(blockMs / 5)),
+      blocksPlanned: mode === 'canary' ? blocks : 0,
+      seed: clock.nowUnixMs() % 2 ** 31,
+      asked: askedBy(visit),
+    }),
+  )
+}
+
+/** Ends a trial before its time. */
+export function endTrial({ control }: PageParts, visit: Visit): Answer {
+  const { who, why, address } = askedBy(visit)
+  const trialId = Number(visit.params.trialId)
+  if (!control.trials.end({ trialId, state: 'ended', by: who, why, address }))
+    return { kind: 'problem', status: 404, title: 'No such trial', text: 'It has ended, or there never was one. Nothing was changed.' }
+  return { kind: 'see other', to: '/models' }
+}
+
+interface Confirming {
+  readonly question: string
+  readonly sub: string
+  readonly texts: readonly string[]
+  readonly warning: string | undefined
+  readonly action: string
+  readonly button: string
+  readonly danger: boolean
+  readonly fields: readonly { readonly name: string; readonly value: string }[]
+}
+
+const confirmation = (asking: Confirming): Answer => ({ kind: 'page', view: 'model-confirm', title: asking.question, model: { ...asking } })
+
+/** What became of the change that the address names. */
+export function servingNotice({ control }: PageParts, visit: Visit): Model | undefined {
+  const intent = visit.query.asked === undefined ? undefined : control.intents.get(Number(visit.query.asked))
+  if (intent === undefined || !['serve', 'try'].includes(intent.kind)) return undefined
+  const what = intent.kind === 'serve' ? 'The change of the serving model' : 'The trial'
+  if (intent.state === 'done') return { tone: 'good', text: `${what}: done. ${intent.answer ?? ''}`.trim(), href: undefined }
+  if (intent.state === 'refused')
+    return { tone: 'bad', text: `${what}: refused by the router. ${intent.answer ?? ''}`.trim(), href: undefined }
+  return { tone: 'warn', text: `${what}: asked, waiting for the router.`, href: visit.url }
+}

@@ -1,0 +1,74 @@
+import { FEATURE_HASH } from '../../plugin/log/read/columns.ts'
+import type { Decision } from '../../plugin/log/read/decision.ts'
+import type { Model } from '../answer.ts'
+import { formatNumber, formatPercentWhole, known } from '../format.ts'
+import type { RouterLine } from '../router-line.ts'
+
+/** What the router says of one policy. */
+interface Wish {
+  readonly policy: string
+  readonly instances: readonly string[]
+  readonly probability: number
+  readonly unknown?: string
+}
+
+/** A page waits no longer for what is only beside its point. */
+const WITHIN_MS = 400
+
+/**
+ * What every other policy without a memory would have chosen, told by the router from the row that the decision saw: the admin knows no policy. Undefined
+ * where there is no such row; a router that does not answer is said in words.
+ */
+export async function whatIf(line: RouterLine, decision: Decision): Promise<Model | undefined> {
+  const { call, candidates, callFeatures } = decision
+  if (callFeatures === undefined || candidates.length < 2) return undefined
+  const row = (features: Float32Array): (number | null)[] => Array.from(features, (value) => known(value) ?? null)
+  const body = {
+    pool: call.pool,
+    featureHash: FEATURE_HASH,
+    call: row(callFeatures),
+    candidates: candidates.flatMap((one) => (one.features === undefined ? [] : [{ instance: one.instance, features: row(one.features) }])),
+  }
+  const answer = await line.ask({ method: 'POST', path: '/v1/what-if', body, withinMs: WITHIN_MS })
+  if (answer.kind === 'unreachable') return { problem: `The router could not be asked: ${answer.why}.`, rows: [], unknown: [] }
+  if (answer.status !== 200) return { problem: 'The router has no such pool any more.', rows: [], unknown: [] }
+  const wishes = (answer.body as { readonly policies: readonly Wish[] }).policies.filter((one) => one.policy !== call.policy)
+  return { problem: undefined, rows: rowsOf(wishes, decision), unknown: unknownOf(wishes) }
+}
+
+/** Policies that wish the same stand in one row, those that agree with what was done first. */
+function rowsOf(wishes: readonly Wish[], { candidates }: Decision): Model[] {
+  const [chosen] = candidates
+  const costs = new Map(candidates.map((one) => [one.instance, one.cost]))
+  const groups = Map.groupBy(
+    wishes.filter((one) => one.unknown === undefined),
+    ({ instances }) => instances.join(', '),
+  )
+  return [...groups]
+    .map(([names, own]) => {
+      const instances = own[0]?.instances ?? []
+      const same = instances.includes(chosen?.instance ?? '')
+      const draws = instances.length > 1
+      const extra = draws ? undefined : (costs.get(instances[0] ?? '') ?? Number.NaN) - (chosen?.cost ?? Number.NaN)
+      return {
+        policies: own.map((one) => one.policy).join(', '),
+        instances: instances.length === candidates.length ? 'any of them' : names,
+        draws: draws ? `drawn, ${formatPercentWhole(own[0]?.probability)} each` : undefined,
+        agrees: { text: same ? (draws ? 'perhaps the same' : 'the same') : 'another', tone: same ? 'good' : 'warn' },
+        extra:
+          extra === undefined || known(extra) === undefined || same
+            ? undefined
+            : `${extra > 0 ? '+' : '−'}${formatNumber(Math.abs(extra))}`,
+        order: same ? 0 : 1,
+      }
+    })
+    .sort((a, b) => a.order - b.order)
+}
+
+function unknownOf(wishes: readonly Wish[]): Model[] {
+  const groups = Map.groupBy(
+    wishes.filter((one) => one.unknown !== undefined),
+    (one) => one.unknown ?? '',
+  )
+  return [...groups].map(([why, own]) => ({ why, policies: own.map((one) => one.policy).join(', ') }))
+}

@@ -1,0 +1,59 @@
+import { z } from 'zod'
+
+/** What the control side of the API takes and gives: the kill switch, a real call to one instance, and what other policies would have chosen. */
+
+const NAME_CHARS_MAX = 128
+/** Rows that the log keeps per call, with room to spare. */
+const ROWS_MAX = 64
+const COLUMNS_MAX = 256
+
+export const switchRequest = z
+  .strictObject({ off: z.boolean().describe('true: every pool is placed by its fallback policy, nothing explored, nothing held.') })
+  .meta({ id: 'SwitchRequest' })
+
+export const switchAnswer = z
+  .object({
+    off: z.boolean(),
+    pools: z.array(z.object({ name: z.string(), policy: z.string().describe('What places its calls now.') })),
+  })
+  .meta({ id: 'SwitchAnswer' })
+export type SwitchAnswer = z.infer<typeof switchAnswer>
+
+export const tryAnswer = z
+  .object({
+    works: z.boolean(),
+    status: z.number().int().nullable().describe('The HTTP status; null where no answer came.'),
+    elapsedMs: z.number(),
+    says: z.string().describe('What came, in words.'),
+  })
+  .meta({ id: 'TryAnswer' })
+export type TryAnswer = z.infer<typeof tryAnswer>
+
+const row = z.array(z.number().nullable()).max(COLUMNS_MAX).describe('In the order of the columns; null is unknown.')
+
+export const whatIfRequest = z
+  .strictObject({
+    pool: z.string().min(1).max(NAME_CHARS_MAX),
+    featureHash: z.string().min(1).max(NAME_CHARS_MAX).describe('The column list that the rows are in.'),
+    call: row,
+    candidates: z
+      .array(z.strictObject({ instance: z.string().min(1).max(NAME_CHARS_MAX), features: row }))
+      .min(1)
+      .max(ROWS_MAX),
+  })
+  .meta({ id: 'WhatIfRequest' })
+export type WhatIfRequest = z.infer<typeof whatIfRequest>
+
+export const whatIfAnswer = z
+  .object({
+    policies: z.array(
+      z.object({
+        policy: z.string(),
+        instances: z.array(z.string()).describe('Those it wants most; several where it would draw among them.'),
+        probability: z.number().min(0).max(1).describe('With which it wants each of them.'),
+        unknown: z.string().optional().describe('Why the logged row does not tell what it would have done.'),
+      }),
+    ),
+  })
+  .meta({ id: 'WhatIfAnswer' })
+export type WhatIfAnswer = z.infer<typeof whatIfAnswer>

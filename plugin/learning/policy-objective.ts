@@ -1,0 +1,92 @@
+import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
+import { type Arm, playArm } from '../simulation/scenario/arm.ts'
+import type { Score } from '../simulation/scenario/score.ts'
+import type { Task } from './policy-domain.ts'
+
+/** What a candidate is judged by, task by task: ln of the mean E2E over the reference's, and what tails and losses cost on top. */
+export interface Objective {
+  readonly kind: 'latency' | 'slo'
+  /** Price of each e-fold of E2E p99 above the allowed ratio of the reference's. */
+  readonly e2eP99Weight: number
+  readonly ttftP99Weight: number
+  /** Allowed ratios: within capacity against least-request, in overload against round robin. */
+  readonly e2eP99Ratio: number
+  readonly ttftP99Ratio: number
+  readonly overE2eP99Ratio: number
+  readonly overTtftP99Ratio: number
+  /** Price of a call lost, against all calls. */
+  readonly lostWeight: number
+}
+
+/** Allowed ratios stand a little inside the bars, so that unseen seeds stay inside too; a price of 1 buys no mean with the same share of tail. */
+export const OBJECTIVE: Objective = {
+  kind: 'latency',
+  e2eP99Weight: 1,
+  ttftP99Weight: 0.3,
+  e2eP99Ratio: 1.05,
+  ttftP99Ratio: 1.12,
+  overE2eP99Ratio: 1.08,
+  overTtftP99Ratio: 0.97,
+  lostWeight: 10,
+}
+
+/** The rules every task is played under once, for the tails' references. */
+export interface References {
+  readonly leastRequest: Score
+  readonly roundRobin: Score
+}
+
+const LEARNED_ARM: Arm = { policy: 'learned' }
+
+/** Plays the task under the model with these parameters. */
+export function playModel(task: Task, parameters: Float32Array, arm: Arm = LEARNED_ARM): Score {
+  return play(task, arm, parameters)
+}
+
+/** Plays the task under the two rules that tails are held against. */
+export function playReferences(task: Task): References {
+  return { leastRequest: play(task, { policy: 'least-request' }), roundRobin: play(task, { policy: 'round-robin' }) }
+}
+
+function play({ plan, fleet, calls, script, believes }: Task, arm: Arm, parameters?: Float32Array): Score {
+  return playArm(arm, {
+    scenario: {
+      name: plan.family,
+      label: plan.family,
+      fleet,
+      callsPerS: Number.NaN,
+      calls: () => calls,
+      ...(script ? { script, clientRetries: { times: 3, afterMs: 1_000 } } : {}),
+    },
+    calls,
+    seed: plan.seed,
+    routers: plan.routers,
+    scrapeMs: plan.scrapeMs,
+    ...(believes ? { believes } : {}),
+    ...(parameters ? { model: { version: 'candidate', featureHash: LEARNED_FEATURE_HASH, parameters } } : {}),
+  })
+}
+
+/** The loss of one run, lower is better: 0 is a mean E2E as least-request's within the allowed tails. */
+export function lossOf(score: Score, references: References, given: { readonly over: boolean; readonly objective: Objective }): number {
+  const { objective, over } = given
+  const base = references.leastRequest
+  const tails = over ? references.roundRobin : base
+  const e2eRatio = over ? objective.overE2eP99Ratio : objective.e2eP99Ratio
+  const ttftRatio = over ? objective.overTtftP99Ratio : objective.ttftP99Ratio
+  const main =
+    objective.kind === 'slo'
+      ? Math.log((1.01 - score.withinLimits) / (1.01 - base.withinLimits))
+      : Math.log(score.meanE2eMs / base.meanE2eMs)
+  return (
+    main +
+    objective.e2eP99Weight * beyond(score.p99E2eMs, e2eRatio * tails.p99E2eMs) +
+    objective.ttftP99Weight * beyond(score.p99TtftMs, ttftRatio * tails.p99TtftMs) +
+    (objective.lostWeight * Math.max(0, score.lost - base.lost)) / score.calls
+  )
+}
+
+/** E-folds above the limit; at a few milliseconds a ratio means nothing, so 50 ms are added to both. */
+function beyond(valueMs: number, limitMs: number): number {
+  return Math.max(0, Math.log((valueMs + 50) / (limitMs + 50)))
+}

@@ -1,0 +1,122 @@
+import type { Clock } from '../../clock.ts'
+import type { Door } from './door.ts'
+import { type Page, pageLimit } from './intents.ts'
+import type { Asked, ModelKind } from './models.ts'
+
+export type TrialMode = 'shadow' | 'canary'
+export type TrialState = 'running' | 'ended' | 'withdrawn' | 'refused'
+
+/**
+ * Challengers tried on real calls, at most one of each kind. Shadow: each call is scored by them and nothing is obeyed. Canary: they serve whole blocks of time
+ * (`shareRatio` of them, drawn from `seed`); the first `washoutMs` of a block count for neither arm, since calls of the block before still run.
+ */
+export interface Trial {
+  readonly trialId: number
+  readonly mode: TrialMode
+  readonly state: TrialState
+  readonly lengthModelId: number | null
+  readonly policyModelId: number | null
+  readonly profileModelId: number | null
+  readonly shareRatio: number
+  readonly blockMs: number
+  readonly washoutMs: number
+  /** After so many blocks the trial ends by itself; 0: when somebody ends it. */
+  readonly blocksPlanned: number
+  readonly seed: number
+  readonly askedBy: string
+  readonly startedUnixMs: number
+  readonly endedUnixMs: number | null
+  readonly endedBy: string | null
+  readonly endedWhy: string | null
+  /** JSON: the estimated gain, or what the guard saw. */
+  readonly result: string | null
+}
+
+/** What the intents `try` and `end trial` say. */
+export interface TrialSubject {
+  readonly trialId: number
+}
+
+export interface TrialEnd {
+  readonly trialId: number
+  readonly state: 'ended' | 'withdrawn' | 'refused'
+  readonly by: string
+  readonly why: string
+  readonly address?: string
+}
+
+export interface Trials {
+  /** Starts a trial, with its audit row and the router's intent, in one transaction. Throws when one runs, or no model is named. */
+  start(
+    trial: Pick<Trial, 'mode' | 'shareRatio' | 'blockMs' | 'washoutMs' | 'blocksPlanned' | 'seed'> & {
+      readonly models: Partial<Readonly<Record<ModelKind, number>>>
+      readonly asked: Asked
+    },
+  ): { readonly trialId: number; readonly intentId: number }
+  running(): Trial | undefined
+  get(trialId: number): Trial | undefined
+  /** Newest first. */
+  list(page: Page): Trial[]
+  /** Ends it, with its audit row; a withdrawal or refusal leaves a notice. False when it had ended. The router is told by intent unless it is who ends it. */
+  end(end: TrialEnd): boolean
+  setResult(trialId: number, result: string): void
+}
+
+const TRIAL = `trial_id AS trialId, mode, state, length_model_id AS lengthModelId, policy_model_id AS policyModelId,
+  profile_model_id AS profileModelId, share_ratio AS shareRatio, block_ms AS blockMs, washout_ms AS washoutMs,
+  blocks_planned AS blocksPlanned, seed, asked_by AS askedBy, started_unix_ms AS startedUnixMs, ended_unix_ms AS endedUnixMs,
+  ended_by AS endedBy, ended_why AS endedWhy, result`
+
+const AUDIT = 'INSERT INTO audit (at_unix_ms, who, address, action, subject, before, after) VALUES (?, ?, ?, ?, ?, ?, ?)'
+const INTENT = 'INSERT INTO intent (kind, subject, asked_by, asked_unix_ms) VALUES (?, ?, ?, ?)'
+
+/** Who ends a trial without being told of it: the process that runs it. */
+export const TRIAL_RUNNER = 'router'
+
+/** Trials as stored behind `door`. */
+export function createTrials(door: Door, clock: Clock): Trials {
+  const running = (): Trial | undefined => door.get<Trial>(`SELECT ${TRIAL} FROM trial WHERE state = 'running'`)
+  return {
+    start({ mode, models, shareRatio, blockMs, washoutMs, blocksPlanned, seed, asked }) {
+      return door.together(() => {
+        const now = clock.nowUnixMs()
+        const other = running()
+        if (other) throw new Error(`${other.mode} ${other.trialId} runs: end it first`)
+        const ids = [models.length ?? null, models.policy ?? null, models.profile ?? null]
+        if (ids.every((id) => id === null)) throw new Error('a trial needs a model to try')
+        const sql = `INSERT INTO trial (mode, state, length_model_id, policy_model_id, profile_model_id, share_ratio, block_ms, washout_ms,
+          blocks_planned, seed, asked_by, started_unix_ms) VALUES (?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+        const plan = [shareRatio, blockMs, washoutMs, blocksPlanned, seed]
+        const trialId = door.run(sql, [mode, ...ids, ...plan, asked.who, now]).lastId
+        const told = `${Object.values(models).join(', ')}: ${asked.why}`
+        door.run(AUDIT, [now, asked.who, asked.address ?? '', `start ${mode}`, `trial ${trialId}`, null, told])
+        const subject: TrialSubject = { trialId }
+        return { trialId, intentId: door.run(INTENT, ['try', JSON.stringify(subject), asked.who, now]).lastId }
+      })
+    },
+    running,
+    get: (trialId) => door.get<Trial>(`SELECT ${TRIAL} FROM trial WHERE trial_id = ?`, [trialId]),
+    list: ({ beforeId, limit }) =>
+      door.all<Trial>(`SELECT ${TRIAL} FROM trial WHERE trial_id < ? ORDER BY trial_id DESC LIMIT ?`, [
+        beforeId ?? Number.MAX_SAFE_INTEGER,
+        pageLimit(limit),
+      ]),
+    end: (end) => door.together(() => endTrial(door, end, clock.nowUnixMs())),
+    setResult: (trialId, result) => void door.run('UPDATE trial SET result = ? WHERE trial_id = ?', [result, trialId]),
+  }
+}
+
+/** Ends a running trial, audit and notice with it; false when it had ended. */
+export function endTrial(door: Door, { trialId, state, by, why, address = '' }: TrialEnd, nowUnixMs: number): boolean {
+  const sql = `UPDATE trial SET state = ?, ended_unix_ms = ?, ended_by = ?, ended_why = ? WHERE trial_id = ? AND state = 'running'`
+  if (door.run(sql, [state, nowUnixMs, by, why, trialId]).changes === 0) return false
+  const { mode } = door.get<{ mode: TrialMode }>('SELECT mode FROM trial WHERE trial_id = ?', [trialId]) ?? { mode: 'canary' }
+  const done = state === 'withdrawn' ? 'withdraw' : state === 'refused' ? 'refuse' : 'end'
+  door.run(AUDIT, [nowUnixMs, by, address, `${done} ${mode}`, `trial ${trialId}`, 'running', why])
+  if (state !== 'ended') {
+    const text = `${mode === 'canary' ? 'Canary' : 'Shadow'} ${trialId} was ${state}: ${why}`
+    door.run(`INSERT INTO notice (at_unix_ms, tone, text, href) VALUES (?, 'bad', ?, '/models')`, [nowUnixMs, text])
+  }
+  if (by !== TRIAL_RUNNER) door.run(INTENT, ['end trial', JSON.stringify({ trialId } satisfies TrialSubject), by, nowUnixMs])
+  return true
+}

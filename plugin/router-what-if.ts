@@ -1,0 +1,131 @@
+import type { Call } from './call/call.ts'
+import type { InstanceView } from './fleet/instance.ts'
+import type { EngineShape } from './impact/engine-shape.ts'
+import { AT, CALL_COLUMNS, CANDIDATE_COLUMNS } from './placement/features.ts'
+import { createPolicy, POLICY_NAMES } from './placement/policies.ts'
+import type { Candidates, Distribution, Policy } from './placement/policy.ts'
+
+/** The rows that a decision saw, as they were logged. NaN is unknown. */
+export interface LoggedRows {
+  readonly pool: string
+  /** `CALL_COLUMNS.length` values. */
+  readonly call: Float32Array
+  readonly candidates: readonly { readonly instance: string; readonly features: Float32Array }[]
+}
+
+/** What one policy would have wanted. `unknown` says why the rows do not tell. */
+export interface WouldChoose {
+  readonly policy: string
+  /** Those it wants most; several where it draws among them. */
+  readonly instances: readonly string[]
+  /** With which it wants each of them, 0..1. */
+  readonly probability: number
+  readonly unknown?: string
+}
+
+/** Something that a policy reads and no row holds. */
+class NotLogged extends Error {}
+
+/** Probabilities this close are the same wish. */
+const SAME = 1e-9
+
+/**
+ * Asks every policy without a memory what it would have done with these rows. A policy that reads more than the rows hold (each call in flight, say)
+ * meets a NotLogged and is said to be unknown: the answer is never a guess. Policies with a memory are not asked, since theirs of then is gone.
+ */
+export function askPolicies(rows: LoggedRows, profileOf: ((instance: InstanceView) => EngineShape | undefined) | undefined): WouldChoose[] {
+  const inNameOrder = rows.candidates.toSorted((a, b) => (a.instance < b.instance ? -1 : 1))
+  const candidates: Candidates = {
+    count: inNameOrder.length,
+    instances: inNameOrder.map(({ instance, features }, slot) => viewOf({ pool: rows.pool, name: instance, slot, features })),
+    rows: Float32Array.from(inNameOrder.flatMap(({ features }) => [...features])),
+    callRow: rows.call,
+    nowMs: 0,
+  }
+  return POLICY_NAMES.flatMap((name) => {
+    const policy = createPolicy(name, { profileOf })
+    return policy.onPlaced || policy.onSettled ? [] : [{ policy: name, ...wishOf(policy, candidates) }]
+  })
+}
+
+function wishOf(policy: Policy, candidates: Candidates): Omit<WouldChoose, 'policy'> {
+  const { count } = candidates
+  const out: Distribution = { costs: new Float64Array(count), probabilities: new Float64Array(count) }
+  try {
+    policy.distribute(candidates, notLogged('of the call') as Call, out)
+  } catch (error) {
+    if (error instanceof NotLogged) return { instances: [], probability: 0, unknown: error.message }
+    return { instances: [], probability: 0, unknown: 'it gives no answer on these rows' }
+  }
+  const probability = Math.max(...out.probabilities)
+  const instances = candidates.instances.flatMap((one, i) => (probability - (out.probabilities[i] as number) < SAME ? [one.name] : []))
+  return { instances, probability: Math.min(1, probability) }
+}
+
+/** An instance made of its row alone: whatever else is read of it throws. */
+function viewOf(given: {
+  readonly pool: string
+  readonly name: string
+  readonly slot: number
+  readonly features: Float32Array
+}): InstanceView {
+  const { features, ...named } = given
+  const of = (column: keyof typeof AT): number => features[AT[column]] ?? Number.NaN
+  const ledger = {
+    inFlight: of('inFlight'),
+    prefillTokensPending: of('prefillTokensPending'),
+    promptTokens: of('promptTokensInFlight'),
+    outputTokensLeft: of('outputTokensLeft'),
+    outputTokensDone: of('outputTokensDone'),
+    awaitingFirstToken: of('awaitingFirstToken'),
+  }
+  const scrape = {
+    waiting: of('waiting'),
+    running: of('running'),
+    kvUsageRatio: of('kvUsage'),
+    foreignInFlight: of('foreignInFlight'),
+  }
+  const known = {
+    ...named,
+    speed: of('speed'),
+    weight: of('weight'),
+    slowStartRatio: of('slowStart'),
+    ledger: notLogged('of its calls in flight', ledger),
+    scrape: notLogged('of its metrics', scrape),
+  }
+  return notLogged('of the instance', known) as InstanceView
+}
+
+/** `known`, and a NotLogged for everything else that is asked of it. */
+function notLogged(whose: string, known: object = {}): unknown {
+  return new Proxy(known, {
+    get(target, key) {
+      if (key in target || typeof key === 'symbol') return Reflect.get(target, key)
+      throw new NotLogged(`it also reads ${words(key)} ${whose}, which the row does not hold`)
+    },
+  })
+}
+
+const words = (key: string): string => (key === 'open' ? 'each one' : key.replace(/([A-Z])/g, (letter) => ` ${letter.toLowerCase()}`))
+
+/** A row from JSON: null is unknown. Undefined where it has another length than the columns. */
+export function rowFrom(
+  values: readonly (number | null)[],
+  columns: typeof CALL_COLUMNS | typeof CANDIDATE_COLUMNS,
+): Float32Array | undefined {
+  return values.length === columns.length ? Float32Array.from(values, (value) => value ?? Number.NaN) : undefined
+}
+
+/** Logged rows out of an API's request; undefined where a row has another length than today's columns. */
+export function loggedRows(given: {
+  readonly pool: string
+  readonly call: readonly (number | null)[]
+  readonly candidates: readonly { readonly instance: string; readonly features: readonly (number | null)[] }[]
+}): LoggedRows | undefined {
+  const call = rowFrom(given.call, CALL_COLUMNS)
+  const candidates = given.candidates.flatMap(({ instance, features }) => {
+    const row = rowFrom(features, CANDIDATE_COLUMNS)
+    return row ? [{ instance, features: row }] : []
+  })
+  return call && candidates.length === given.candidates.length ? { pool: given.pool, call, candidates } : undefined
+}
