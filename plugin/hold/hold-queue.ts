@@ -44,12 +44,6 @@ export interface Released<T, I extends HoldInstance = HoldInstance> {
   readonly why: 'room' | 'deadline'
 }
 
-/** What a router asks of whatever holds its calls. */
-export type Holding<T extends HeldCall, I extends HoldInstance = HoldInstance> = Pick<
-  HoldQueue<T, I>,
-  'length' | 'wakeAtMs' | 'join' | 'release' | 'leave'
->
-
 interface Seat<T> {
   readonly held: T
   readonly deadlineMs: number

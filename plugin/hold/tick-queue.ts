@@ -1,4 +1,5 @@
-import type { Holding, Released } from './hold-queue.ts'
+import type { Released } from './hold-queue.ts'
+import type { Holding } from './holding.ts'
 import type { HeldCall, HoldInstance } from './rule.ts'
 
 /** The answer of an agent that keeps the call waiting until the next tick. */

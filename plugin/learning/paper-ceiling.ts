@@ -1,5 +1,6 @@
-import type { Holding, Released } from '../hold/hold-queue.ts'
+import type { Released } from '../hold/hold-queue.ts'
 import { createHoldRule, kvTokenSteps } from '../hold/hold-rules.ts'
+import type { Holding } from '../hold/holding.ts'
 import type { HoldInstance } from '../hold/rule.ts'
 import { createLeastRequest } from '../placement/least-request.ts'
 import { createRng, type Rng } from '../rng.ts'

@@ -1,6 +1,6 @@
 import type { Call } from '../../call/call.ts'
 import type { FleetOptions } from '../../fleet/options.ts'
-import type { Holding } from '../../hold/hold-queue.ts'
+import type { Holding } from '../../hold/holding.ts'
 import type { PoolPolicies } from '../../placement/choose.ts'
 import type { Rng } from '../../rng.ts'
 import type { CallTable, HeldSlot } from './call-table.ts'

@@ -1,5 +1,5 @@
 import type { FleetOptions } from '../../fleet/options.ts'
-import type { Holding } from '../../hold/hold-queue.ts'
+import type { Holding } from '../../hold/holding.ts'
 import type { Policy } from '../../placement/policy.ts'
 import type { Rng } from '../../rng.ts'
 import type { HeldSlot } from './call-table.ts'
