@@ -20,6 +20,7 @@ const WINDOWS = [
   { key: '1h', name: '1 h', words: 'last hour', spanMs: HOUR_MS, bucketMs: MINUTE_MS },
   { key: '24h', name: '24 h', words: 'last 24 hours', spanMs: 24 * HOUR_MS, bucketMs: 15 * MINUTE_MS },
   { key: '7d', name: '7 d', words: 'last 7 days', spanMs: 7 * 24 * HOUR_MS, bucketMs: 2 * HOUR_MS },
+  { key: '30d', name: '30 d', words: 'last 30 days', spanMs: 30 * 24 * HOUR_MS, bucketMs: 8 * HOUR_MS },
 ] as const
 type WindowChoice = (typeof WINDOWS)[number]
 
