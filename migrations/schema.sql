@@ -56,7 +56,7 @@ CREATE TABLE call (
   censored INTEGER NOT NULL,
   finish_reason TEXT,
   text_features BLOB
-, prefix_blocks BLOB, trial_id INTEGER, block INTEGER, arm TEXT, washout INTEGER, shadow_instance_id INTEGER, shadow_output_tokens REAL) STRICT;
+, prefix_blocks BLOB, trial_id INTEGER, block INTEGER, arm TEXT, washout INTEGER, shadow_instance_id INTEGER, shadow_output_tokens REAL, length_source TEXT, predicted_length BLOB, length_feature_hash TEXT, length_row BLOB, system_hash INTEGER) STRICT;
 
 CREATE INDEX call_by_application ON call (application, call_id);
 

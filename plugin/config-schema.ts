@@ -191,5 +191,9 @@ export const fileSchema = z.strictObject({
       maxGiB: z.number().positive('allowed is above 0').default(10),
     })
     .prefault({}),
+  // 'base' is the model that ships, 'off' leaves lengths to the history of applications.
+  prediction: z
+    .strictObject({ lengthModel: z.string().min(1, "allowed is 'base', 'off' or the folder of a model").default('base') })
+    .prefault({}),
   seed: z.number().int().optional(),
 })

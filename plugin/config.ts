@@ -165,7 +165,7 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
       got: 'none',
       remedy: `${openai.listen.host} can be reached from outside: add a key per application, or listen on 127.0.0.1`,
     })
-  const placements = resolvePlacements({ placements: parsed.gateways.placements, path: parts.input.path, secrets, problems })
+  const placements = resolvePlacements({ placements: parsed.gateways.placements, path: parts.input.path, secrets })
   const pools = parsed.pools.map((one, i) => resolvePool({ one, i, parts, secrets }))
   for (const [i, one] of pools.entries())
     for (const model of [...one.models, ...Object.keys(one.aliases)])
@@ -179,6 +179,7 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
     ...parsed,
     source: parts.input.path,
     dataDir: resolve(parsed.dataDir),
+    prediction: { lengthModel: modelFolder(parsed.prediction.lengthModel, parts.input.path) },
     gateways: {
       ...parsed.gateways,
       openai: { ...openai, callerKeys },
@@ -190,6 +191,8 @@ function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config 
     otlp: Object.keys(parts.env).some((key) => /^OTEL_EXPORTER_OTLP_(\w+_)?ENDPOINT$/.test(key)),
   }
 }
+
+const modelFolder = (model: string, path: string): string => (model === 'base' || model === 'off' ? model : resolve(dirname(path), model))
 
 /** Certificates are named relative to the file. */
 function resolveEnvoy(envoy: Parsed['gateways']['envoy'], path: string): Parsed['gateways']['envoy'] {

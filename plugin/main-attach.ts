@@ -6,6 +6,7 @@ import { parse } from 'yaml'
 import type { Config, ConfigParts } from './config.ts'
 import { Unusable } from './main-child.ts'
 import { configOf, readInput } from './main-config.ts'
+import { storedPlacers } from './main-doctor-placements.ts'
 import { embeddedConfig } from './main-embedded.ts'
 
 /** How a gateway of one's own is told of Phasewise: printed, never done, since the gateway's files are its operator's. */
@@ -86,7 +87,8 @@ function addressOf({ gateways: { placements } }: Config): string {
 }
 
 /** The line that hands over a key with the scope "place", by the same environment variable or file that the configuration names. */
-function keyLine({ gateways: { placements } }: Config, input: ConfigParts['input'] | undefined): string | undefined {
+function keyLine(config: Config, input: ConfigParts['input'] | undefined): string | undefined {
+  const { placements } = config.gateways
   const index = placements.keys.findIndex((one) => one.scopes.includes('place'))
   if (index >= 0 && input && 'text' in input) {
     const secret = parse(input.text)?.gateways?.placements?.keys?.[index]?.key as { env?: string; file?: string }
@@ -94,8 +96,11 @@ function keyLine({ gateways: { placements } }: Config, input: ConfigParts['input
     return `export PHASEWISE_KEY="$(cat ${quoted(resolve(dirname(input.path), secret.file ?? ''))})"`
   }
   if (placements.loopbackWithoutKey) return undefined
+  const [stored] = storedPlacers(config)
+  // Only its hash is kept: the admin showed the key itself once, when it was made.
+  if (stored !== undefined) return `export PHASEWISE_KEY=…   # the key “${stored}” that was made in the admin`
   throw new Unusable(
-    'gateways.placements.keys: none may place, so LiteLLM would be refused; add one, e.g. keys: [{name: litellm, key: {env: PHASEWISE_KEY}}], or set loopbackWithoutKey: true',
+    'gateways.placements.keys: none may place, so LiteLLM would be refused; make one with the scope place in the admin, add one here, e.g. keys: [{name: litellm, key: {env: PHASEWISE_KEY}}], or set loopbackWithoutKey: true',
   )
 }
 

@@ -10,6 +10,7 @@ import { databasePath, migrateDataDirectory } from './log/migrate.ts'
 import { openReader } from './log/read/reader.ts'
 import { configOf, readInput } from './main-config.ts'
 import { examineEnvoyDoor } from './main-doctor-envoy.ts'
+import { examinePlacements } from './main-doctor-placements.ts'
 import { embeddedConfig } from './main-embedded.ts'
 
 /** One thing looked at. 'fail' would not work; 'warn' works worse than it could. */
@@ -49,7 +50,7 @@ export async function examine(path: string, envoy?: string): Promise<Finding[]> 
     examineInstances(config),
     examineEnvoyDoor(config, envoy),
   ])
-  return [...findings, ...ports, ...database, ...instances, ...door]
+  return [...findings, ...ports, ...database, ...instances, ...examinePlacements(config), ...door]
 }
 
 function examineFile(path: string): { readonly config?: Config; readonly findings: Finding[] } {

@@ -14,11 +14,12 @@ export interface OpenEnvoyParts {
   readonly count: (what: string) => void
   readonly warn: (text: string) => void
   readonly nextCallId: () => number
+  readonly readText: (text: string) => Float32Array | undefined
 }
 
 /** Opens the Envoy door as configured; undefined where it is off. Throws Unusable where it cannot listen or its TLS files cannot be read. */
 export async function openEnvoy(parts: OpenEnvoyParts): Promise<EnvoyPicker | undefined> {
-  const { config, live, router, telemetry, count, warn, nextCallId } = parts
+  const { config, live, router, telemetry, count, warn, nextCallId, readText } = parts
   const { listen, tls, bodyLimitMiB, ...options } = config.gateways.envoy
   if (!listen) return undefined
   const { fleet, connections } = live
@@ -36,6 +37,7 @@ export async function openEnvoy(parts: OpenEnvoyParts): Promise<EnvoyPicker | un
       },
       bodyLimitBytes: bodyLimitMiB * 1024 ** 2,
       textFeatures: config.log.textFeatures,
+      readText,
       clock: systemClock,
       telemetry,
       providerOf: (pool) => config.pools.find((one) => one.name === pool)?.engine ?? 'other',

@@ -3,7 +3,9 @@ import { copyFileSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { LENGTH_PLAN, trainLength } from './learning/length.ts'
 import { createCard, describeData, measureAll } from './learning/length-card.ts'
+import { describeErrors, ERRORS_FILE, type ErrorsFile, encodeErrors } from './learning/length-errors.ts'
 import { crossValidate, foldsOf, predictInOrder } from './learning/length-evaluation.ts'
+import { shuffle } from './learning/length-net.ts'
 import { caseOf, type LengthCase, type LengthRow, RowError, readRows } from './learning/length-rows.ts'
 import {
   BASE_FOLDER,
@@ -16,8 +18,12 @@ import {
   TABLE_FILES,
 } from './learning/model-folder.ts'
 import { openSetsIn, readOpenRows } from './learning/open-rows.ts'
+import type { LengthModel } from './prediction/length-model.ts'
 import { encodeLengthModel } from './prediction/model-file.ts'
 import { createRng, type Rng } from './rng.ts'
+
+/** Calls between a prediction and its answer: what is in flight on a fleet of a few instances. */
+const ERRORS_DELAY_CALLS = 16
 
 export interface TrainCommand {
   readonly data: readonly string[]
@@ -47,6 +53,7 @@ export async function runTrainLength(command: TrainCommand): Promise<void> {
   printMeasures(values)
   const model = await trainLength(cases, { version, rng: rng.stream('final') })
   writeFileSync(join(folder, MODEL_FILE), encodeLengthModel(model))
+  writeFileSync(join(folder, ERRORS_FILE), encodeErrors(await measureErrors(cases, version, rng.stream('errors'))))
   const card = createCard({
     version,
     command: `npm run phasewise -- train length ${command.data.map((one) => `--data ${one}`).join(' ')} --out ${command.out} --seed ${command.seed} --folds ${command.folds}`,
@@ -57,7 +64,34 @@ export async function runTrainLength(command: TrainCommand): Promise<void> {
     measured: { how: `${command.folds}-fold cross-validation, 95 % bootstrap intervals`, values },
   })
   writeFileSync(join(folder, CARD_FILE), `${JSON.stringify(card, null, 2)}\n`)
-  console.log(`written: ${join(command.out, MODEL_FILE)}, ${CARD_FILE}`)
+  console.log(`written: ${join(command.out, MODEL_FILE)}, ${ERRORS_FILE}, ${CARD_FILE}`)
+}
+
+/** Errors as a new installation meets them: rows of a set the model never saw (a fifth where there is one set alone), with history learning on the way. */
+async function measureErrors(cases: readonly LengthCase[], version: string, rng: Rng): Promise<ErrorsFile> {
+  const sets = new Set(cases.map((one) => one.of.set))
+  const folds = foldsOf(cases, 5, rng.stream('folds'))
+  const partOf = (one: LengthCase): string => (sets.size > 1 ? one.of.set : String(folds.get(one)))
+  const { models } = await crossValidate(cases, {
+    partOf,
+    plan: LENGTH_PLAN,
+    rng,
+    told: (done) => console.log(`errors: part ${done} of ${sets.size > 1 ? sets.size : 5} left out`),
+  })
+  const judged = predictInOrder(shuffled(cases, rng.stream('order')), {
+    modelOf: (one) => models.get(partOf(one)) as LengthModel,
+    delayCalls: ERRORS_DELAY_CALLS,
+    warmCalls: Number.POSITIVE_INFINITY,
+    rng: rng.stream('within'),
+  })
+  const how = `${sets.size > 1 ? 'each set by a model that never saw it' : 'five folds'}, history learning ${ERRORS_DELAY_CALLS} calls later`
+  return describeErrors(judged, { version, how })
+}
+
+function shuffled(cases: readonly LengthCase[], rng: Rng): LengthCase[] {
+  const order = Int32Array.from(cases, (_, i) => i)
+  shuffle(order, rng)
+  return Array.from(order, (i) => cases[i] as LengthCase)
 }
 
 async function readCases(data: readonly string[], tableFolder: string, rng: Rng): Promise<LengthCase[]> {

@@ -5,6 +5,7 @@ import type { FleetAnswer } from './gateways/api/schemas.ts'
 import { createPlacementApi } from './gateways/api/server.ts'
 import { openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
+import { openStoredKeys } from './main-api-keys.ts'
 import { listenProblem } from './main-child.ts'
 import { controlParts, LINE_KEY } from './main-control.ts'
 import type { LiveFleet } from './main-fleet.ts'
@@ -18,6 +19,7 @@ export interface PlacementsParts {
   readonly router: LiveRouter
   readonly count: (what: string) => void
   readonly nextCallId: () => number
+  readonly readText: (text: string) => Float32Array | undefined
 }
 
 /** The placement API in the router process, or undefined where it is off. Throws Unusable where it cannot listen. */
@@ -26,10 +28,18 @@ export async function openPlacements(
 ): Promise<{ readonly address: string; close(drainMs: number): Promise<void> } | undefined> {
   const { listen, socket, tls, keys, loopbackWithoutKey } = parts.config.gateways.placements
   if (!listen && socket === undefined) return undefined
+  const stored = openStoredKeys({ path: databasePath(parts.config.dataDir, 'control'), clock: systemClock, count: parts.count })
   try {
-    const api = await createPlacementApi({ ...apiParts(parts), listen, socket, tls, keys, openLoopback: loopbackWithoutKey })
-    return { address: [api.url, socket].filter((one) => one !== undefined).join(' and '), close: api.close }
+    const api = await createPlacementApi({ ...apiParts(parts), listen, socket, tls, keys, stored, openLoopback: loopbackWithoutKey })
+    return {
+      address: [api.url, socket].filter((one) => one !== undefined).join(' and '),
+      async close(drainMs) {
+        await api.close(drainMs)
+        stored.close()
+      },
+    }
   } catch (error) {
+    stored.close()
     throw listenProblem(
       error,
       `gateways.placements.${listen ? 'listen' : 'socket'}`,
@@ -63,12 +73,13 @@ export async function openLine(
 }
 
 function apiParts(parts: PlacementsParts) {
-  const { config, live, router, count, nextCallId } = parts
+  const { config, live, router, count, nextCallId, readText } = parts
   const { bodyLimitMiB, settleLimitMs } = config.gateways.placements
   return {
     bodyLimitBytes: bodyLimitMiB * 1024 ** 2,
     settleLimitMs,
     textFeatures: config.log.textFeatures,
+    readText,
     router,
     instances: () => live.fleet.pools().flatMap((pool) => live.fleet.instances(pool)),
     fleet: () => describeFleet(config, live.fleet.rows(systemClock.nowMs())),

@@ -31,6 +31,9 @@ export async function runTrainPolicy(command: TrainPolicyCommand): Promise<void>
   const plan = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
   const objective = { ...OBJECTIVE, kind: command.objective }
   const startedMs = systemClock.nowMs()
+  // Ctrl-C ends the search and keeps what it has found.
+  const stop = new AbortController()
+  process.once('SIGINT', () => stop.abort())
   console.log(`traces: ${traces.length > 0 ? traces.join(', ') : 'none; generated traffic alone'}`)
   const trained = await trainPolicy({
     domain: spec,
@@ -38,6 +41,7 @@ export async function runTrainPolicy(command: TrainPolicyCommand): Promise<void>
     plan: { ...SEARCH_PLAN, ...plan },
     objective,
     workers: command.workers,
+    enough: stop.signal,
     ...(command.from === undefined ? {} : { champion: readPolicyModel(resolve(command.from)) }),
     told: (progress) => console.log(describe(progress, systemClock.nowMs() - startedMs)),
     kept: (parameters, generation) =>
@@ -56,7 +60,7 @@ export async function runTrainPolicy(command: TrainPolicyCommand): Promise<void>
   })
   const card = createPolicyCard({
     version: trained.model.version,
-    command: commandLine(command),
+    command: commandLine({ ...command, generations: trained.history.length }),
     seed: command.seed,
     traces,
     objective,
@@ -66,7 +70,7 @@ export async function runTrainPolicy(command: TrainPolicyCommand): Promise<void>
   writePolicyModel(folder, trained.model, card)
   if (trained.history.length > 0) writeFileSync(join(folder, 'training.svg'), drawCurves(trained.history))
   for (const [name, [value, low, high]] of Object.entries(card.measured.values)) console.log(`${name}: ${value} [${low}, ${high}]`)
-  console.log(`written: ${join(command.out, 'model.onnx')}, card.json, training.svg; version ${trained.model.version}`)
+  console.log(`written: ${join(command.out, 'model.onnx')} and card.json; version ${trained.model.version}`)
 }
 
 function describe({ generation, generations, meanLoss, bestLoss, centreLoss, byFamily }: PolicyProgress, elapsedMs: number): string {

@@ -10,6 +10,7 @@ import type { Log } from './log/rows.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
 import { openEnvoy } from './main-envoy.ts'
 import { type LiveFleet, startFleet } from './main-fleet.ts'
+import { type LiveLengths, openLengths } from './main-lengths.ts'
 import { openLine, openPlacements } from './main-placements.ts'
 import { routerPool } from './main-pools.ts'
 import { createLiveSettings, retentionOf, settle } from './main-settings.ts'
@@ -17,7 +18,6 @@ import { VERSION } from './main-version.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import { type LearnedModel, ModelRefused } from './placement/learned-model.ts'
 import { LEARNED } from './placement/policies.ts'
-import { createRunningLength } from './prediction/running-length.ts'
 import { createRng, type Rng } from './rng.ts'
 import { obeyIntent, startBeat } from './router-beat.ts'
 import { createRouter, type LiveRouter, type TokenCounts } from './router-place.ts'
@@ -55,7 +55,9 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   const live = startFleet({ config, env: environment(), clock, rng, warn, changes: log.fleetChanges, count: losses.count })
   await live.found
   for (const { pool, instance } of log.drained) live.fleet.drain(pool, instance)
-  const router = openRouter({ config, live, log, telemetry, rng, count: losses.count, tell })
+  const lengths = await openLengths({ dataDir: config.dataDir, model: config.prediction.lengthModel, clock, count: losses.count, warn })
+  const { readText } = lengths
+  const router = openRouter({ config, live, lengths, log, telemetry, rng, count: losses.count, tell })
   if (log.isOff) router.switchOff(true)
   const settings = createLiveSettings({
     input: message.input,
@@ -70,9 +72,9 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   const facts = { pid: process.pid, version: VERSION, pools: () => settings.pools().map(describePool) }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
   const nextCallId = createIdSource(() => clock.nowUnixMs())
-  const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId })
-  const picker = await openEnvoy({ config, live, router, telemetry, count: losses.count, warn, nextCallId })
-  const api = { config, live, router, count: losses.count, nextCallId }
+  const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId, readText })
+  const picker = await openEnvoy({ config, live, router, telemetry, count: losses.count, warn, nextCallId, readText })
+  const api = { config, live, router, count: losses.count, nextCallId, readText }
   const placements = await openPlacements(api)
   const line = await openLine(api, message.line)
   return {
@@ -89,6 +91,8 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
       stopBeat()
       losses.stop()
       await live.close(0)
+      await log.flush()
+      await lengths.close()
       await log.close()
       await telemetry.close()
     },
@@ -139,6 +143,7 @@ function createLosses(log: Log, telemetry: Telemetry): { count(what: string, by?
 interface Opening {
   readonly config: Config
   readonly live: LiveFleet
+  readonly lengths: LiveLengths
   readonly log: Log
   readonly telemetry: Telemetry
   readonly rng: Rng
@@ -146,7 +151,7 @@ interface Opening {
   readonly tell: (line: string) => void
 }
 
-function openRouter({ config, live, log, telemetry, rng, count, tell }: Opening): LiveRouter {
+function openRouter({ config, live, lengths, log, telemetry, rng, count, tell }: Opening): LiveRouter {
   const engines = new Map(config.pools.map((pool) => [pool.name, pool.engine]))
   let told = 0
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
@@ -173,7 +178,7 @@ function openRouter({ config, live, log, telemetry, rng, count, tell }: Opening)
     pools: config.pools.map((pool) => routerPool(pool, model)),
     fleet: live.fleet,
     tokens: createTokenCounts(),
-    lengths: createRunningLength(),
+    lengths: lengths.predictor,
     log,
     events: { settled, count },
     clock: systemClock,
@@ -223,8 +228,9 @@ async function openProxy(parts: {
   readonly telemetry: Telemetry
   readonly count: (what: string) => void
   readonly nextCallId: () => number
+  readonly readText: LiveLengths['readText']
 }): Promise<{ readonly url: string; close(drainMs: number): Promise<void> } | undefined> {
-  const { config, live, router, telemetry, count, nextCallId } = parts
+  const { config, live, router, telemetry, count, nextCallId, readText } = parts
   const { listen, bodyLimitMiB, callerKeys, debugHeaders } = config.gateways.openai
   if (!listen) return undefined
   try {
@@ -237,6 +243,7 @@ async function openProxy(parts: {
       bodyLimitBytes: bodyLimitMiB * 1024 ** 2,
       timeouts: config.timeouts,
       textFeatures: config.log.textFeatures,
+      readText,
       clock: systemClock,
       telemetry,
       count,

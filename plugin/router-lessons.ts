@@ -11,7 +11,7 @@ export function tellPolicy(
   outcome: Outcome,
 ): void {
   if (!policy?.onSettled) return
-  const { decision, decisionRow, promptTokens } = ticket.input
+  const { decision, decisionRow, known } = ticket.input
   try {
     policy.onSettled(decision.instance, ticket.call, {
       nowMs: clock.nowMs(),
@@ -19,7 +19,7 @@ export function tellPolicy(
       ttftMs: (outcome.ttftMs ?? Number.NaN) - decisionRow.placedMs,
       tpotMs: outcome.tpotMs ?? Number.NaN,
       e2eMs: outcome.e2eMs - decisionRow.placedMs,
-      promptTokens: outcome.promptTokens ?? promptTokens,
+      promptTokens: outcome.promptTokens ?? known.promptTokens,
       outputTokens: outcome.outputTokens ?? Number.NaN,
     })
   } catch {
@@ -34,8 +34,10 @@ export function learn(parts: Pick<RouterParts, 'tokens' | 'lengths' | 'events'>,
     // An attempt at another pool, by a gateway's own fallback, tells nothing of this one's tokeniser and lengths.
     if (ticket.instance.pool !== pool) return
     if (outcome.tokensFrom === 'usage' && outcome.promptTokens) parts.tokens.learn(pool, ticket.call, outcome.promptTokens)
-    if (outcome.kind === 'completed' && !outcome.censored && outcome.outputTokens !== undefined)
-      parts.lengths.learn(pool, ticket.call, outcome.outputTokens)
+    const { outputTokens, censored } = outcome
+    // Of an answer that an instance or a caller broke off it is known that it would have been longer; of one without tokens, nothing.
+    if (outputTokens !== undefined && (outcome.kind === 'completed' || outputTokens > 0))
+      parts.lengths.learn(pool, ticket.call, { outputTokens, censored }, ticket.input.known.prediction)
   } catch {
     parts.events.count('learning from an outcome failed')
   }

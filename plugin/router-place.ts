@@ -5,11 +5,12 @@ import { enginePriority } from './hold/engine-priority.ts'
 import type { Log } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import type { Policy } from './placement/policy.ts'
-import type { LengthPredictor } from './prediction/running-length.ts'
+import type { LengthPredictor } from './prediction/length-predictor.ts'
 import type { Rng } from './rng.ts'
 import { PlacementError, type PlaceOptions, type Router, type Ticket } from './router.ts'
 import { createDecide } from './router-decide.ts'
 import type { HoldState, PoolHold, Waiting } from './router-hold.ts'
+import { knowCall } from './router-know.ts'
 import { learn, tellPolicy } from './router-lessons.ts'
 import { configurePool, type RouterPool, type Served, servePools } from './router-pools.ts'
 import { noInstance, unknownModel } from './router-refusals.ts'
@@ -177,7 +178,7 @@ function createStart(parts: RouterParts, { open, isOff, moved }: Starting): (pla
       pool: served.facts,
       decision,
       decisionRow: describeDecision({ decision, known, decisionMs, heldMs, placedMs: endedMs - arrivedMs }),
-      promptTokens: known.promptTokens,
+      known,
       arrivedMs,
       unwatched: options.unwatched === true,
       ...(pool.enginePriority ? { enginePriority: enginePriority({ call, ...known }) } : {}),
@@ -270,17 +271,4 @@ function refuse(
   )
   events.count(isGone ? 'left while held' : error === 'shutdown' ? 'held at shutdown' : error)
   return refusal
-}
-
-/** Estimates of tokens in and out. A broken estimator costs accuracy, never the call. */
-function knowCall(parts: RouterParts, pool: string, call: Call, adapter: string | undefined): Known {
-  const withAdapter = adapter === undefined ? {} : { adapter }
-  try {
-    const prediction = parts.lengths.predict(pool, call)
-    const promptTokens = parts.tokens.estimate(pool, call)
-    return { promptTokens, predictedOutputTokens: prediction.outputTokens, lengthVersion: prediction.version, ...withAdapter }
-  } catch {
-    parts.events.count('length prediction failed')
-    return { promptTokens: Math.ceil(call.promptBytes / 4), predictedOutputTokens: Number.NaN, lengthVersion: 'none', ...withAdapter }
-  }
 }

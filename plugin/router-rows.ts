@@ -1,13 +1,15 @@
 import type { Call } from './call/call.ts'
+import { packCumulative } from './call/length-axis.ts'
 import type { LiveInstance } from './fleet/fleet.ts'
 import { type CallRow, type DecisionRow, LOGGED_PREFIX_BLOCKS_MAX } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import type { CallFacts } from './placement/candidates.ts'
+import type { LengthPrediction } from './prediction/length-predictor.ts'
 import { type Decision, keyOf } from './router-decide.ts'
 import type { LiveTicket } from './router-ticket.ts'
 
-/** Estimates of a call, with the version of what predicted its length. */
-export type Known = CallFacts & { readonly lengthVersion: string }
+/** Estimates of a call, with what predicted its length. */
+export type Known = CallFacts & { readonly lengthVersion: string; readonly prediction?: LengthPrediction }
 
 export interface Describing {
   readonly decision: Decision
@@ -34,8 +36,17 @@ export function describeDecision({ decision, known, decisionMs, heldMs, placedMs
     heldMs,
     promptTokensEstimate: known.promptTokens,
     ...(Number.isNaN(output) ? {} : { predictedOutputTokens: output }),
+    ...describeLength(known.prediction),
     ...expectLatency(instance, output),
     placedMs,
+  }
+}
+
+function describeLength(prediction: LengthPrediction | undefined): Pick<DecisionRow, 'lengthSource' | 'predictedLength'> {
+  const { source, distribution } = prediction ?? {}
+  return {
+    ...(source === undefined ? {} : { lengthSource: source }),
+    ...(distribution === undefined ? {} : { predictedLength: packCumulative(distribution.cumulative) }),
   }
 }
 
@@ -49,8 +60,8 @@ function expectLatency(instance: LiveInstance, outputTokens: number): { predicte
 
 function callColumns(call: Call): CallRow['call'] {
   const { callId, arrivedUnixMs, api, model, stream, promptBytes, caller } = call
-  const { maxTokens } = call.request
-  return { callId, arrivedUnixMs, api, model, stream, promptBytes, caller, ...(maxTokens === undefined ? {} : { maxTokens }) }
+  const { maxTokens, systemHash } = call.request
+  return { callId, arrivedUnixMs, api, model, stream, promptBytes, caller, systemHash, ...(maxTokens === undefined ? {} : { maxTokens }) }
 }
 
 /** A call that was never placed, and why. */
@@ -90,7 +101,8 @@ export function unplacedRow({ call, gateway, pool, known, elapsedMs, heldMs, out
 
 /** A settled call. */
 export function settledRow(ticket: LiveTicket, outcome: Outcome, { textFeatures }: { readonly textFeatures: boolean }): CallRow {
-  const { call, gateway, decision, decisionRow } = ticket.input
+  const { call, gateway, decision, decisionRow, known } = ticket.input
+  const seen = known.prediction?.seen
   return {
     kind: 'call',
     gateway,
@@ -98,12 +110,18 @@ export function settledRow(ticket: LiveTicket, outcome: Outcome, { textFeatures 
     call: callColumns(call),
     ...(textFeatures && call.textFeatures.length > 0 ? { textFeatures: call.textFeatures } : {}),
     ...(textFeatures && call.prefixBlocks.length > 0 ? { prefixBlocks: loggedBlocks(call.prefixBlocks) } : {}),
+    ...(textFeatures && seen ? { lengthRow: { featureHash: seen.model.featureHash, row: bitsOf(seen.row) } } : {}),
     instance: keyOf(ticket.instance),
     decision: decisionRow,
     candidates: decision.candidates,
     attempts: ticket.attempts,
     outcome,
   }
+}
+
+/** The half-precision numbers as they are stored: a view, not a copy. */
+function bitsOf(row: Float16Array): Uint16Array {
+  return new Uint16Array(row.buffer as ArrayBuffer, row.byteOffset, row.length)
 }
 
 /** What the log keeps of the prompt's blocks: enough to tell which calls shared a beginning. */

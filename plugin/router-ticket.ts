@@ -6,6 +6,7 @@ import type { Outcome } from './outcome/outcome.ts'
 import type { Again, AttemptFailure, Expected, PoolFacts, Ticket } from './router.ts'
 import { type Decision, keyOf } from './router-decide.ts'
 import type { Roster, Seated } from './router-roster.ts'
+import type { Known } from './router-rows.ts'
 
 export interface TicketParts {
   readonly fleet: Fleet
@@ -25,7 +26,7 @@ export interface TicketInput {
   readonly pool: PoolFacts
   readonly decision: Decision
   readonly decisionRow: DecisionRow
-  readonly promptTokens: number
+  readonly known: Known
   readonly arrivedMs: number
   readonly enginePriority?: number
   readonly unwatched: boolean
@@ -73,8 +74,10 @@ export class LiveTicket implements Ticket, Seated {
 
   firstToken(nowMs: number): void {
     if (!this.#dispatch || !Number.isNaN(this.#firstTokenMs)) return
-    this.#firstTokenMs = nowMs
-    this.#parts.fleet.firstToken(this.#instance, this.#dispatch, nowMs)
+    // What was told late may name a moment before this attempt.
+    const firstMs = Math.max(nowMs, this.#startedMs)
+    this.#firstTokenMs = firstMs
+    this.#parts.fleet.firstToken(this.#instance, this.#dispatch, firstMs)
     this.#parts.moved(this.pool.name)
   }
 
@@ -135,7 +138,8 @@ export class LiveTicket implements Ticket, Seated {
   }
 
   #book(retry: boolean): void {
-    const { call, decision, decisionRow, promptTokens } = this.input
+    const { call, decision, decisionRow, known } = this.input
+    const { promptTokens, prediction } = known
     const predicted = decisionRow.predictedOutputTokens
     const chosen = this.#instance === decision.instance
     this.#dispatch = this.#parts.fleet.dispatch(
@@ -147,6 +151,7 @@ export class LiveTicket implements Ticket, Seated {
         stream: call.stream && !this.input.unwatched,
         prefixBlocks: call.prefixBlocks,
         ...(predicted === undefined ? {} : { predictedOutputTokens: predicted }),
+        ...(prediction?.distribution === undefined ? {} : { outlook: prediction.distribution }),
         ...(retry ? { retry: true as const } : {}),
       },
       this.#startedMs,
@@ -162,10 +167,13 @@ export class LiveTicket implements Ticket, Seated {
     this.#parts.open.delete(this)
     this.#parts.fleet.settle(this.#instance, dispatch, ending, nowMs)
     const timedOut = ending.kind === 'failed' && ending.failure === 'timed out'
+    const { arrivedMs } = this.input
+    // An end that is reported later, as through the placement API, was then all the same.
+    const endedMs = Math.max(this.#startedMs, Math.min(nowMs, arrivedMs + (outcome?.e2eMs ?? Number.POSITIVE_INFINITY)))
     this.attempts.push({
       instance: keyOf(this.#instance),
-      startedMs: this.#startedMs - this.input.arrivedMs,
-      endedMs: nowMs - this.input.arrivedMs,
+      startedMs: this.#startedMs - arrivedMs,
+      endedMs: endedMs - arrivedMs,
       outcome: outcome?.kind ?? (timedOut ? 'timed out' : 'instance error'),
       ...(error === undefined ? {} : { error }),
     })
@@ -237,6 +245,7 @@ function endingOf(outcome: Outcome, ttftMs: number | undefined): Ending {
         kind: 'answered',
         ...(ttftMs === undefined ? {} : { ttftMs }),
         ...(outcome.tpotMs === undefined ? {} : { tpotMs: outcome.tpotMs }),
+        ...(outcome.outputTokens === undefined ? {} : { outputTokens: outcome.outputTokens }),
       }
     case 'client gone':
     case 'unknown':

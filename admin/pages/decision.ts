@@ -13,6 +13,7 @@ import {
   formatSeconds,
   known,
 } from '../format.ts'
+import { createLengthPanel } from '../length-panel.ts'
 import type { PageParts } from '../routes.ts'
 import { createTimeline, phasesOf, stretchOf } from '../timeline.ts'
 import { explain, policyWords } from '../why.ts'
@@ -62,6 +63,7 @@ export async function decisionPage({ reader, line }: PageParts, visit: Visit): P
       }),
       othersCount: formatCount(decision.neighbours.length),
       predictions: predictionsOf(call),
+      length: createLengthPanel(call),
       predicted: call.predictedE2eMs !== null || call.predictedOutputTokens !== null || call.predictedTtftMs !== null,
       attempts: attemptsOf(decision),
       callFeatures: callFeatures(decision),
@@ -177,6 +179,7 @@ function factsOf({ call, candidatesTotal }: Decision): Model[] {
     ['Tokens counted from', call.tokensFrom ?? undefined],
     ['Policy version', call.policyVersion],
     ['Length model version', call.lengthVersion],
+    ['Length predicted from', call.lengthSource ?? undefined],
   ]
   return facts.map(([name, text]) => ({ name, text }))
 }

@@ -15,6 +15,8 @@ export interface InstanceView {
   readonly weight: number
   /** 0..1: below 1 while the instance comes back from ejection (slow start). */
   readonly slowStartRatio: number
+  /** Time per output token of recent answers whose tokens were not seen coming, from dispatch to end, ms; NaN unknown. */
+  readonly wholePaceMs: number
   readonly ledger: LedgerView
   readonly scrape: ScrapeView
 }
@@ -42,6 +44,8 @@ export interface LedgerView {
 
 /** One call in flight, as far as placement may know it. Tokens; NaN is unknown. */
 export interface DispatchView {
+  /** Its tokens are seen as they come; of others only the end is, and perhaps the first token. */
+  readonly stream: boolean
   readonly promptTokens: number
   readonly uncachedPromptTokens: number
   readonly predictedOutputTokens: number

@@ -1,5 +1,14 @@
 import type { DispatchView, LedgerView } from './instance.ts'
 
+/** The prediction behind a call's expected length, which may change its mind while the answer grows. */
+export interface OutputOutlook {
+  /** Mean tokens still to come once `outputTokens` have come and the answer has not ended; 0 where no more were thought possible. */
+  remaining(outputTokens: number): number
+}
+
+/** The outlook is asked again each time an answer has grown by this share: within one of its log-spaced buckets it hardly changes. */
+const OUTLOOK_GROWTH = 1.25
+
 /** What the router knows of a call at the moment it is dispatched to an instance. Tokens are rounded up to whole ones. */
 export interface DispatchEntry {
   readonly callId: number
@@ -9,6 +18,8 @@ export interface DispatchEntry {
   readonly uncachedPromptTokens?: number
   /** Absent where nobody predicted: such a call adds nothing to `outputTokensLeft` and is counted in `unpredicted`. */
   readonly predictedOutputTokens?: number
+  /** What is left to come of the answer, asked again as it grows; absent: always predicted − produced. */
+  readonly outlook?: OutputOutlook
   /** The answer is streamed, so that a silent stream tells something; a whole answer is silent until its end. */
   readonly stream: boolean
 }
@@ -16,12 +27,14 @@ export interface DispatchEntry {
 /** One dispatch in flight. The ledger that made it owns it; everybody else only reads. */
 export interface Dispatch extends DispatchView {
   readonly callId: number
-  readonly stream: boolean
   /** Uncached prompt tokens that were waiting at the instance when this call joined, its own included. */
   readonly prefillTokensAhead: number
   /** When the instance last showed a sign of this call: its dispatch, its first token, its last chunk. */
   readonly lastSignMs: number
   readonly open: boolean
+  readonly outlook: OutputOutlook | undefined
+  /** Produced tokens at which the outlook is asked next. */
+  readonly askedAgainTokens: number
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
@@ -108,6 +121,8 @@ export class Ledger implements LedgerView {
       lastSignMs: nowMs,
       outputTokens: 0,
       open: true,
+      outlook: entry.outlook,
+      askedAgainTokens: entry.outlook ? 1 : Number.POSITIVE_INFINITY,
     }
     this.#open.add(dispatch)
     return dispatch
@@ -136,7 +151,9 @@ export class Ledger implements LedgerView {
     const produced = Math.floor(outputTokens)
     if (!(produced > own.outputTokens)) return
     if (!Number.isNaN(own.predictedOutputTokens)) {
-      this.#outputTokensLeft += leftOf(own.predictedOutputTokens, produced) - leftOf(own.predictedOutputTokens, own.outputTokens)
+      const leftBefore = leftOf(own.predictedOutputTokens, own.outputTokens)
+      if (produced >= own.askedAgainTokens) askAgain(own, produced)
+      this.#outputTokensLeft += leftOf(own.predictedOutputTokens, produced) - leftBefore
     }
     this.#outputTokensDone += produced - own.outputTokens
     own.outputTokens = produced
@@ -165,6 +182,22 @@ export class Ledger implements LedgerView {
     }
     return dispatch
   }
+}
+
+function askAgain(own: Writable<Dispatch>, produced: number): void {
+  own.askedAgainTokens = nextAskedTokens(produced)
+  if (own.outlook) own.predictedOutputTokens = expectedTokens(own.outlook, produced) ?? own.predictedOutputTokens
+}
+
+/** Produced tokens at which an outlook is asked again after `outputTokens`. */
+export function nextAskedTokens(outputTokens: number): number {
+  return Math.ceil(outputTokens * OUTLOOK_GROWTH)
+}
+
+/** What an answer that has come this far is expected to become, whole tokens; undefined where the outlook gives no number. Long answers turn out longer than first said. */
+export function expectedTokens(outlook: OutputOutlook, outputTokens: number): number | undefined {
+  const left = outlook.remaining(outputTokens)
+  return left >= 0 && left <= Number.MAX_SAFE_INTEGER ? outputTokens + Math.ceil(left) : undefined
 }
 
 function leftOf(predictedOutputTokens: number, outputTokens: number): number {

@@ -20,7 +20,7 @@ export interface InstanceConfig {
 
 /** How a dispatch ended, as far as the instance is concerned. */
 export type Ending =
-  | { readonly kind: 'answered'; readonly ttftMs?: number; readonly tpotMs?: number }
+  | { readonly kind: 'answered'; readonly ttftMs?: number; readonly tpotMs?: number; readonly outputTokens?: number }
   /** `status` is the HTTP status or the one in an error event; a failure 'status' below 500 is the caller's own and counts as answered. */
   | { readonly kind: 'failed'; readonly failure: FailureKind; readonly status?: number }
   /** Tells nothing of the instance: the client left. */
@@ -55,6 +55,7 @@ export class LiveInstance implements InstanceView {
   readonly #ttft = new MovingAverage(PACE_CALLS)
   readonly #tpot = new MovingAverage(PACE_CALLS)
   readonly #prefill = new RatioAverage(PACE_CALLS)
+  readonly #wholePace = new RatioAverage(PACE_CALLS)
   readonly #reportedStalled = new WeakSet<Dispatch>()
 
   constructor(given: {
@@ -86,6 +87,9 @@ export class LiveInstance implements InstanceView {
   }
   get recentTpotMs(): number {
     return this.#tpot.value
+  }
+  get wholePaceMs(): number {
+    return this.#wholePace.value
   }
   get errorRatio(): number {
     return this.health.errorRatio
@@ -137,7 +141,8 @@ export class LiveInstance implements InstanceView {
       return
     }
     if (ending.kind === 'answered') {
-      if (Number.isNaN(dispatch.firstTokenMs)) this.#ttft.add(ending.ttftMs ?? Number.NaN)
+      if (Number.isNaN(dispatch.firstTokenMs) || !dispatch.stream) this.#ttft.add(ending.ttftMs ?? Number.NaN)
+      if (!dispatch.stream) this.#wholePace.add({ above: nowMs - dispatch.dispatchedMs, below: ending.outputTokens ?? 0 })
       this.#tpot.add(ending.tpotMs ?? Number.NaN)
     }
     this.health.answered(dispatch.dispatchedMs, nowMs)

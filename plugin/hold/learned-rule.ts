@@ -50,7 +50,8 @@ export function createLearnedRule(parts: {
         fixed +
         (order[ORDER_FIXED] as number) * Math.log(1 + 0.03 * waitS) +
         (order[ORDER_FIXED + 1] as number) * Math.log(1 + 0.2 * waitS) +
-        (order[ORDER_FIXED + 2] as number) * Math.log(1 + waitS / gate.inTurnS)
+        (order[ORDER_FIXED + 2] as number) * Math.log(1 + waitS / gate.inTurnS) +
+        (order[ORDER_FIXED + 3] as number) * Math.max(0, waitS / gate.inTurnS - 1)
       )
     },
   }

@@ -36,16 +36,22 @@ export class Belief {
   kvTokens = Number.NaN
 
   /** Takes in what ledger and scrape say of this instance now. */
-  load({ ledger, scrape }: InstanceView): void {
+  load(instance: InstanceView, nowMs: number): void {
+    const { ledger, scrape, wholePaceMs } = instance
     this.#reserve(ledger.inFlight + 1)
     this.running = 0
     this.waiting = 0
-    const together = Math.ceil(ledger.awaitingFirstToken / APART_MAX)
-    const crowded = ledger.inFlight - ledger.awaitingFirstToken > APART_MAX
+    let silent = believedSilent(instance)
+    const awaiting = ledger.awaitingFirstToken - silent
+    const together = Math.ceil(awaiting / APART_MAX)
+    const crowded = ledger.inFlight - awaiting > APART_MAX
     let seen = 0
     for (const dispatch of ledger.open()) {
-      if (Number.isNaN(dispatch.firstTokenMs)) this.#addWaiting(dispatch, together > 1 ? Math.floor(seen++ / together) : seen++)
-      else this.#addRunning(dispatch, crowded)
+      const produced = producedOf(dispatch, wholePaceMs, nowMs)
+      // Oldest first, as an engine admits them: the youngest are those that wait.
+      if (!Number.isNaN(dispatch.firstTokenMs)) this.#addRunning(dispatch, Math.max(1, produced), crowded)
+      else if (produced >= 1 && silent-- > 0) this.#addRunning(dispatch, produced, crowded)
+      else this.#addWaiting(dispatch, together > 1 ? Math.floor(seen++ / together) : seen++)
     }
     if (together > 1) this.#average()
     if (crowded) this.#gatherRunning(Math.ceil(this.running / APART_MAX))
@@ -80,9 +86,8 @@ export class Belief {
     }
   }
 
-  #addRunning({ promptTokens, predictedOutputTokens, outputTokens }: DispatchView, crowded: boolean): void {
+  #addRunning({ promptTokens, predictedOutputTokens }: DispatchView, produced: number, crowded: boolean): void {
     const predicted = predictedOutputTokens > 0 ? predictedOutputTokens : UNPREDICTED_OUTPUT_TOKENS
-    const produced = Math.max(1, outputTokens)
     const left = Math.max(1, Math.round(Math.max(predicted - produced, OUTLIVED_RATIO * produced)))
     const context = promptTokens + produced
     let at = this.running++
@@ -131,4 +136,21 @@ export class Belief {
     this.uncached = new Float64Array(size)
     this.output = new Float64Array(size)
   }
+}
+
+/**
+ * Calls that run although no token of them was seen, because their answers come whole or past us: those that the scrape does not count as waiting. None where
+ * nobody knows the pace of such answers, for then all that can be said is that they have not ended.
+ */
+function believedSilent({ ledger, scrape, wholePaceMs }: InstanceView): number {
+  if (!(wholePaceMs > 0)) return 0
+  const streams = ledger.awaitingFirstToken - ledger.awaitingWhole
+  const waiting = Number.isNaN(scrape.waiting) ? 0 : Math.max(0, scrape.waiting - streams)
+  return Math.max(0, ledger.awaitingWhole - waiting)
+}
+
+/** Output tokens so far: as counted, or by the usual pace where nobody counts them. */
+function producedOf({ stream, outputTokens, firstTokenMs, dispatchedMs }: DispatchView, paceMs: number, nowMs: number): number {
+  if (stream || !(paceMs > 0)) return outputTokens
+  return Math.floor((nowMs - (Number.isNaN(firstTokenMs) ? dispatchedMs : firstTokenMs)) / paceMs)
 }

@@ -45,8 +45,8 @@ export class RollForward {
   ownE2eMs = Number.NaN
 
   /** Takes the belief of one instance in; rolls start from it until the next `load`. */
-  load(instance: InstanceView): void {
-    this.#belief.load(instance)
+  load(instance: InstanceView, nowMs: number): void {
+    this.#belief.load(instance, nowMs)
     if (this.#endAt.length <= instance.ledger.inFlight) this.#reserve(2 * instance.ledger.inFlight)
   }
 

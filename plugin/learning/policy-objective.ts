@@ -22,10 +22,10 @@ export interface Objective {
 export const OBJECTIVE: Objective = {
   kind: 'latency',
   e2eP99Weight: 1,
-  ttftP99Weight: 0.5,
+  ttftP99Weight: 0.3,
   e2eP99Ratio: 1.05,
-  ttftP99Ratio: 1.1,
-  overE2eP99Ratio: 1.07,
+  ttftP99Ratio: 1.12,
+  overE2eP99Ratio: 1.08,
   overTtftP99Ratio: 0.97,
   lostWeight: 10,
 }

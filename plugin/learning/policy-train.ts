@@ -15,11 +15,14 @@ export interface SearchPlan {
   readonly population: number
   readonly generations: number
   readonly tasks: number
+  /** Hidden units stay silent for so many generations: a dozen weights that matter are found sooner than among hundreds that do not yet. */
+  readonly linearGenerations: number
   /** Step of the mean along the natural gradient, and of the spreads. */
   readonly meanRate: number
   readonly spreadRate: number
-  /** The spread ends at this share of where it began. */
+  /** The spread falls towards this share of where it began, by e in so many generations: a longer search begins as a shorter one does. */
   readonly lastSpreadRatio: number
+  readonly coolingGenerations: number
   /** The result is the mean over the last so many generations' means: it averages the search's own noise out (Polyak and Juditsky, 1992). */
   readonly averagedGenerations: number
   /** Tasks that the result is judged on beside where it started; never trained on. */
@@ -28,25 +31,30 @@ export interface SearchPlan {
 
 /** Chosen by short runs; population and tasks share the time there is, and more tasks helped more than more candidates. */
 export const SEARCH_PLAN: SearchPlan = {
-  population: 40,
+  population: 16,
   generations: 120,
-  tasks: 14,
+  tasks: 8,
+  linearGenerations: 80,
   meanRate: 1,
   spreadRate: 0.05,
-  lastSpreadRatio: 0.35,
+  lastSpreadRatio: 0.3,
+  coolingGenerations: 60,
   averagedGenerations: 15,
   validationTasks: 40,
 }
 
 /** Spreads to begin with, by block of the model: about what changes a decision now and then. Chosen. */
 const SPREADS: Readonly<Record<string, number>> = {
-  'place.hidden': 0.1,
+  'place.hidden': 0.12,
   'place.bias': 0.1,
-  'place.output': 0.05,
-  'place.linear': 0.06,
-  'hold.conditions': 0.03,
-  'order.linear': 0.1,
+  'place.output': 0.07,
+  'place.linear': 0.08,
+  'hold.conditions': 0.035,
+  'order.linear': 0.13,
 }
+
+/** Everything before this parameter belongs to the hidden units. */
+const LINEAR_FROM = BLOCKS.find(({ name }) => name === 'place.linear')?.offset ?? 0
 
 /** How far a training is; told after each generation. */
 export interface PolicyProgress {
@@ -72,6 +80,8 @@ export interface PolicyParts {
   /** Called now and then with the model so far, so that a long run leaves something. */
   readonly kept?: (parameters: Float32Array, generation: number) => void
   readonly signal?: AbortSignal
+  /** Ends the search after the generation under way, with the result of those played: the same as planning so many. */
+  readonly enough?: AbortSignal
 }
 
 export interface TrainedPolicy {
@@ -93,7 +103,7 @@ export async function trainPolicy(parts: PolicyParts): Promise<TrainedPolicy> {
   const search = new Search({ start, plan, rng: rng.stream('candidates') })
   const history: PolicyProgress[] = []
   try {
-    for (let generation = 0; generation < plan.generations; generation++) {
+    for (let generation = 0; generation < plan.generations && !parts.enough?.aborted; generation++) {
       parts.signal?.throwIfAborted()
       const plans = domain.plan({ tasks: plan.tasks, round: generation, rng: rng.stream(`tasks ${generation}`) })
       const candidates = [...search.ask(), search.centre()]
@@ -155,7 +165,7 @@ class Search {
     this.#draws = Array.from({ length: this.#plan.population / 2 }, () => Float64Array.from(this.#mean, () => this.#rng.normal()))
     return this.#draws.flatMap((draw) =>
       [1, -1]
-        .map((side) => this.#mean.map((m, j) => m + side * scale * (this.#spread[j] as number) * (draw[j] as number)))
+        .map((side) => this.#mean.map((m, j) => m + side * scale * this.#spreadOf(j) * (draw[j] as number)))
         .map((one) => Float32Array.from(one)),
     )
   }
@@ -178,9 +188,9 @@ class Search {
         step += (plus - minus) * z
         widen += (plus + minus) * (z * z - 1)
       }
-      const spread = this.#spread[j] as number
+      const spread = this.#spreadOf(j)
       this.#mean[j] = (this.#mean[j] as number) + this.#plan.meanRate * scale * spread * step
-      this.#spread[j] = spread * Math.exp(0.5 * this.#plan.spreadRate * widen)
+      if (spread > 0) this.#spread[j] = spread * Math.exp(0.5 * this.#plan.spreadRate * widen)
     }
     this.#generation++
     this.#means.push(this.#mean.slice())
@@ -193,10 +203,14 @@ class Search {
     return Float32Array.from(this.#mean, (_, j) => this.#means.reduce((sum, one) => sum + (one[j] as number), 0) / this.#means.length)
   }
 
+  /** 0 for what is not searched yet. */
+  #spreadOf(j: number): number {
+    return this.#generation < this.#plan.linearGenerations && j < LINEAR_FROM ? 0 : (this.#spread[j] as number)
+  }
+
   #scale(): number {
-    const { generations, lastSpreadRatio } = this.#plan
-    const share = generations > 1 ? this.#generation / (generations - 1) : 0
-    return lastSpreadRatio + (1 - lastSpreadRatio) * (0.5 + 0.5 * Math.cos(Math.PI * Math.min(1, share)))
+    const { coolingGenerations, lastSpreadRatio } = this.#plan
+    return lastSpreadRatio + (1 - lastSpreadRatio) * Math.exp(-this.#generation / coolingGenerations)
   }
 }
 

@@ -23,6 +23,10 @@ export interface DecisionRow {
   readonly heldMs: number
   readonly promptTokensEstimate: number
   readonly predictedOutputTokens?: number
+  /** What predicted the length: 'model', or which fallback. */
+  readonly lengthSource?: string
+  /** The predicted distribution, packed (see call/length-axis.ts). */
+  readonly predictedLength?: Uint16Array
   readonly predictedTtftMs?: number
   readonly predictedE2eMs?: number
   /** From arrival to the placement obeyed, ms: parse, hold and decision. */
@@ -72,7 +76,10 @@ export interface CallRow {
   readonly pool: string
   readonly call: Pick<Call, 'callId' | 'arrivedUnixMs' | 'api' | 'model' | 'stream' | 'promptBytes' | 'caller'> & {
     readonly maxTokens?: number
+    readonly systemHash?: number
   }
+  /** What the length model read, half-precision bits, and the hash of its feature list; absent like the text features. */
+  readonly lengthRow?: { readonly featureHash: string; readonly row: Uint16Array }
   /** Absent when the operator switched text features off. */
   readonly textFeatures?: Uint32Array
   /** Chained hashes of the prompt's 256-byte blocks, lower 32 bits, the first `LOGGED_PREFIX_BLOCKS_MAX`; absent like the text features. */

@@ -188,6 +188,8 @@ function viewOf(row: Float32Array, { slot, name }: { readonly slot: number; read
     speed: at('speed'),
     weight: at('weight'),
     slowStartRatio: at('slowStart'),
+    // The row has no pace of whole answers: calls are taken to be as far as was counted.
+    wholePaceMs: Number.NaN,
     ledger,
     scrape,
   }
@@ -206,6 +208,7 @@ function meanDispatches(at: (column: CandidateColumnName) => number): DispatchVi
     // Spread evenly from nothing to twice the mean, as calls that began at different times are.
     const spread = waits ? 1 : (2 * (i + 0.5)) / running
     return {
+      stream: true,
       promptTokens: waits ? awaitingPrompt : runningPrompt,
       uncachedPromptTokens: waits ? awaitingPrompt : runningPrompt,
       predictedOutputTokens: waits ? left : done + left * spread,

@@ -13,8 +13,11 @@ const LN_CENTRE = 5
 /** Times over T beyond this tell no more: the candidate is hopeless either way. */
 const TIMES_MOST = 20
 
+/** Below about so many calls an instance has none that a cohort could be made of. */
+const FEW_CALLS = 8
+
 /** Times of one candidate and what they are made of, kept from the first pass for the second. */
-const KEPT = 10
+const KEPT = 12
 
 /**
  * Turns logged rows and engine shapes into the place head's inputs: what the call would cost itself and the others there, in ms by the step law,
@@ -38,10 +41,12 @@ export class PlaceFeatures {
       this.#kept = new Float64Array(2 * count * KEPT)
     }
     const call = callOf(callRow)
-    const pool = { crowd: 0, kv: 0, ownMs: 0, leastMs: Number.POSITIVE_INFINITY }
+    const pool = { crowd: 0, kv: 0, left: 0, prompts: 0, stallMs: 0, decodeMs: 0, ownMs: 0, leastMs: Number.POSITIVE_INFINITY }
     for (let i = 0; i < count; i++) this.#measure(candidates, i, call, pool)
     pool.crowd /= count
     pool.kv /= count
+    pool.left /= count
+    pool.prompts /= count
     pool.ownMs = Math.max(1, pool.ownMs / count)
     for (let i = 0; i < count; i++) this.#write(candidates, i, call, pool)
   }
@@ -64,6 +69,7 @@ export class PlaceFeatures {
     const stepMs = decodeMs(costs.shape, running + 1, kvTokens + call.promptTokens)
     const decodeAllMs = call.outputTokens * stepMs
     const leftEach = left / (1 + running)
+    const promptEach = (rows[at + AT.promptTokensInFlight] as number) / Math.max(1, inFlight)
     const blockedMs = (Math.max(0, kvTokens + call.promptTokens - 0.99 * capacity) / Math.max(1, kvTokens)) * 2 * leftEach * stepMs
     const addedMs = costs.perCallMs + costs.perContextTokenMs * (call.promptTokens + call.outputTokens / 2)
     const ownMs = pendingMs + ownPrefillMs + decodeAllMs + blockedMs
@@ -81,6 +87,12 @@ export class PlaceFeatures {
     kept[k + 7] = blockedMs
     kept[k + 8] = dragLeftMs
     kept[k + 9] = call.outputTokens * addedMs * running
+    kept[k + 10] = Math.log(1 + leftEach)
+    kept[k + 11] = Math.log(1 + promptEach)
+    pool.stallMs += prefillMs(costs, promptEach, 0) * running
+    pool.decodeMs += leftEach * stepMs
+    pool.left += kept[k + 10] as number
+    pool.prompts += kept[k + 11] as number
     pool.crowd += inFlight + foreign
     pool.kv += kvTokens / capacity
     pool.ownMs += ownMs
@@ -109,6 +121,7 @@ export class PlaceFeatures {
     const own = upTo(((kept[k + 4] as number) + (kept[k + 5] as number) + (kept[k + 6] as number) + (kept[k + 7] as number)) * per)
     const dragLeft = upTo((kept[k + 8] as number) * per)
     const everybody = own + stall + dragLeft
+    const fleetStall = Math.min(1, pool.stallMs / Math.max(1, pool.decodeMs)) * (pool.crowd / (pool.crowd + FEW_CALLS))
     const age = rows[at + AT.scrapeAge] as number
     x[to] = Math.log(1 + crowd) - 2
     x[to + 1] = crowdOverMean
@@ -124,7 +137,7 @@ export class PlaceFeatures {
     x[to + 11] = upTo((kept[k + 6] as number) * per)
     x[to + 12] = upTo((kept[k + 9] as number) * per)
     x[to + 13] = dragLeft
-    x[to + 14] = Math.log(1 + orZero(rows[at + AT.outputTokensLeft]) / (1 + running)) - LN_CENTRE
+    x[to + 14] = (kept[k + 10] as number) - LN_CENTRE
     x[to + 15] = upTo((kept[k + 7] as number) * per)
     x[to + 16] = own
     x[to + 17] = everybody
@@ -148,6 +161,15 @@ export class PlaceFeatures {
     x[to + 35] = Math.log(1 + pool.crowd) - 2
     x[to + 36] = prefillAlone
     x[to + 37] = Math.log(pool.ownMs / 1_000)
+    x[to + 38] = (kept[k + 10] as number) - pool.left
+    x[to + 39] = call.long * ((kept[k + 10] as number) - pool.left)
+    x[to + 40] = call.prompt * ((kept[k + 10] as number) - pool.left)
+    x[to + 41] = call.prompt * ((kept[k + 11] as number) - pool.prompts)
+    x[to + 42] = (Math.log(1 + pool.crowd) - 3) * ((kept[k + 10] as number) - pool.left)
+    x[to + 43] = prefillAlone * ((kept[k + 10] as number) - pool.left)
+    x[to + 44] = prefillAlone * pending
+    x[to + 45] = fleetStall * ((kept[k + 10] as number) - pool.left)
+    x[to + 46] = fleetStall
   }
 }
 
@@ -161,6 +183,12 @@ interface CallSize {
 interface PoolSums {
   crowd: number
   kv: number
+  /** Logarithms of output left and of prompt tokens per call, means over the pool. */
+  left: number
+  prompts: number
+  /** What a prompt of the usual size stalls, and how long the usual running call has to go; sums over the pool. */
+  stallMs: number
+  decodeMs: number
   ownMs: number
   leastMs: number
 }

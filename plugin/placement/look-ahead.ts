@@ -22,7 +22,7 @@ export function createPredictedLatency(parts: LookAheadParts): Policy {
   return createArgmin('predicted-latency', (candidates, costs) => {
     for (let i = 0; i < candidates.count; i++) {
       const instance = candidates.instances[i] as InstanceView
-      forward.load(instance)
+      forward.load(instance, candidates.nowMs)
       forward.run(parts.shapeOf(instance), newCall(candidates, i))
       costs[i] = forward.ownE2eMs
     }
@@ -36,7 +36,7 @@ export function createImpact(parts: LookAheadParts): Policy {
     for (let i = 0; i < candidates.count; i++) {
       const instance = candidates.instances[i] as InstanceView
       const shape = parts.shapeOf(instance)
-      forward.load(instance)
+      forward.load(instance, candidates.nowMs)
       const withoutMs = forward.run(shape)
       costs[i] = forward.run(shape, newCall(candidates, i)) - withoutMs + forward.ownE2eMs
     }

@@ -18,6 +18,8 @@ const NOISE_PRIOR = 1
 const NOISE_PRIOR_ANSWERS = 4
 /** Slopes are used once that many answers came. */
 const SLOPES_FROM_ANSWERS = 10
+/** Slopes are solved for anew once a sixteenth of the answers are new: it costs as much as a prediction, and moves them hardly. */
+const SOLVED_EVERY = 16
 /** Weight kept per answer: the last 300 or so decide. */
 const KEPT_PER_ANSWER = 0.997
 /** Answers the predicted spread weighs as much as, and the bounds of its correction. */
@@ -86,6 +88,7 @@ export class Adaptation {
   #residuals = 0
   #squares = 0
   #noise = 0
+  #unsolved = 0
 
   /** Answers learned from, fading. */
   get count(): number {
@@ -120,10 +123,12 @@ export class Adaptation {
       this.#moment[a] = (this.#moment[a] as number) * KEPT_PER_ANSWER + term * residual
       for (let b = 0; b <= a; b++, at++) this.#normal[at] = (this.#normal[at] as number) * KEPT_PER_ANSWER + term * (terms[b] as number)
     }
-    if (this.#count >= SLOPES_FROM_ANSWERS) this.#solve()
+    this.#unsolved++
+    if (this.#count >= SLOPES_FROM_ANSWERS && this.#unsolved * SOLVED_EVERY >= this.#count) this.#solve()
   }
 
   #solve(): void {
+    this.#unsolved = 0
     const noise = (this.#noise + NOISE_PRIOR * NOISE_PRIOR_ANSWERS) / (this.#count + NOISE_PRIOR_ANSWERS)
     const lower = new Float64Array(TERMS * TERMS)
     for (let a = 0, at = 0; a < TERMS; a++) for (let b = 0; b <= a; b++, at++) lower[a * TERMS + b] = this.#normal[at] as number
@@ -132,19 +137,21 @@ export class Adaptation {
     this.#weights.set(solveSymmetric(lower, Float64Array.from(this.#moment)))
   }
 
-  /** Its state as plain numbers. */
-  snapshot(): number[] {
-    return [this.#count, this.#residuals, this.#squares, this.#noise, ...this.#moment, ...this.#normal].map((value) =>
-      Number(value.toPrecision(7)),
-    )
+  /** Writes its state to `out` from `at`: ADAPTATION_NUMBERS numbers. */
+  save(out: Float32Array, at: number): void {
+    out.set([this.#count, this.#residuals, this.#squares, this.#noise], at)
+    out.set(this.#moment, at + 4)
+    out.set(this.#normal, at + 4 + TERMS)
   }
 
-  /** Takes over a snapshot; one of another shape is ignored. */
-  restore(numbers: readonly number[]): void {
-    if (numbers.length !== 4 + this.#moment.length + this.#normal.length || !numbers.every(Number.isFinite)) return
-    ;[this.#count, this.#residuals, this.#squares, this.#noise] = numbers as [number, number, number, number]
-    this.#moment.set(numbers.slice(4, 4 + TERMS))
-    this.#normal.set(numbers.slice(4 + TERMS))
+  /** Takes over what was saved from `at`. */
+  restore(saved: Float32Array, at: number): void {
+    ;[this.#count, this.#residuals, this.#squares, this.#noise] = saved.subarray(at, at + 4) as unknown as [number, number, number, number]
+    this.#moment.set(saved.subarray(at + 4, at + 4 + TERMS))
+    this.#normal.set(saved.subarray(at + 4 + TERMS, at + ADAPTATION_NUMBERS))
     if (this.#count >= SLOPES_FROM_ANSWERS) this.#solve()
   }
 }
+
+/** Numbers that a saved adaptation is made of. */
+export const ADAPTATION_NUMBERS = 4 + TERMS + (TERMS * (TERMS + 1)) / 2

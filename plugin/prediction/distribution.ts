@@ -1,26 +1,11 @@
+import { BUCKETS, EDGE_LN, FIRST_EDGE_TOKENS, positionOf, tokensAt } from '../call/length-axis.ts'
+
+export { BUCKETS, positionOf, tokensAt } from '../call/length-axis.ts'
+
 /**
  * How long an answer will be, as a distribution over log-spaced buckets of tokens: the cumulative probability at each edge, taken as linear
- * between edges on the logarithmic axis. An answer of n tokens is the interval from n − ½ to n + ½.
+ * between edges on the logarithmic axis (see call/length-axis.ts).
  */
-
-/** Buckets per factor of two: one is 26 % wide. */
-const PER_OCTAVE = 3
-/** From half a token to 32,768. */
-const OCTAVES = 16
-/** Log-spaced buckets. */
-export const BUCKETS = PER_OCTAVE * OCTAVES
-export const FIRST_EDGE_TOKENS = 0.5
-const EDGE_LN = Math.LN2 / PER_OCTAVE
-
-/** Position on the bucket axis (0 at the first edge, BUCKETS at the last) of a number of tokens. */
-export function positionOf(tokens: number): number {
-  return Math.min(BUCKETS, Math.max(0, Math.log(tokens / FIRST_EDGE_TOKENS) / EDGE_LN))
-}
-
-/** Tokens at a position of the bucket axis. */
-export function tokensAt(position: number): number {
-  return FIRST_EDGE_TOKENS * Math.exp(position * EDGE_LN)
-}
 
 /** ln tokens at a position of the bucket axis. */
 export function lnAt(position: number): number {

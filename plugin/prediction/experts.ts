@@ -40,12 +40,14 @@ export class Experts {
     for (let i = 0; i < this.#scores.length; i++) this.#scores[i] = (this.#scores[i] as number) - best
   }
 
-  snapshot(): number[] {
-    return [...this.#scores].map((value) => Number(value.toPrecision(6)))
+  /** Writes its scores to `out` from `at`. */
+  save(out: Float32Array, at: number): void {
+    out.set(this.#scores, at)
   }
 
-  restore(numbers: readonly number[]): void {
-    if (numbers.length === this.#scores.length && numbers.every(Number.isFinite)) this.#scores.set(numbers)
+  /** Takes over what was saved from `at`. */
+  restore(saved: Float32Array, at: number): void {
+    this.#scores.set(saved.subarray(at, at + this.#scores.length))
   }
 }
 

@@ -58,19 +58,24 @@ export class RotatingHistogram {
     return (this.#now[k] as number) + (this.#before[k] as number)
   }
 
-  /** Its state as plain numbers. */
-  snapshot(): number[] {
-    return [this.#nowCount, this.#beforeCount, ...this.#now, ...this.#before].map((value) => Math.round(value * 1_000) / 1_000)
+  /** Writes its state to `out` from `at`: HISTOGRAM_NUMBERS numbers. */
+  save(out: Float32Array, at: number): void {
+    out[at] = this.#nowCount
+    out[at + 1] = this.#beforeCount
+    out.set(this.#now, at + 2)
+    out.set(this.#before, at + 2 + BUCKETS)
   }
 
-  /** Takes over a snapshot; one of another shape is ignored, which costs only memory of the past. */
-  restore(numbers: readonly number[]): void {
-    if (numbers.length !== 2 + 2 * BUCKETS || !numbers.every(Number.isFinite)) return
-    ;[this.#nowCount, this.#beforeCount] = [numbers[0] as number, numbers[1] as number]
-    this.#now.set(numbers.slice(2, 2 + BUCKETS))
-    this.#before.set(numbers.slice(2 + BUCKETS))
+  /** Takes over what was saved from `at`. */
+  restore(saved: Float32Array, at: number): void {
+    ;[this.#nowCount, this.#beforeCount] = [saved[at] as number, saved[at + 1] as number]
+    this.#now.set(saved.subarray(at + 2, at + 2 + BUCKETS))
+    this.#before.set(saved.subarray(at + 2 + BUCKETS, at + 2 + 2 * BUCKETS))
   }
 }
+
+/** Numbers that a saved histogram is made of. */
+export const HISTOGRAM_NUMBERS = 2 + 2 * BUCKETS
 
 /** A bounded map: the least recently used entry goes first. */
 export class RecentlyUsed<T> {

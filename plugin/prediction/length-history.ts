@@ -1,10 +1,10 @@
 import type { Call } from '../call/call.ts'
-import { Adaptation, TERMS, writeTerms } from './adaptation.ts'
+import { ADAPTATION_NUMBERS, Adaptation, TERMS, writeTerms } from './adaptation.ts'
 import { answerSpan, BUCKETS, type Cumulative, LengthDistribution, lnAt, moved, POSITIONS_PER_LN } from './distribution.ts'
 import { Experts, mix } from './experts.ts'
-import { RecentlyUsed, RotatingHistogram } from './history.ts'
+import { HISTOGRAM_NUMBERS, RecentlyUsed, RotatingHistogram } from './history.ts'
 import { type BasePrediction, type LengthModel, relevel } from './length-model.ts'
-import { Levels } from './levels.ts'
+import { LEVEL_NUMBERS, Levels } from './levels.ts'
 
 /** Applications (per pool, model and task) remembered: about 3 kB each. */
 export const APPLICATIONS_MAX = 2_000
@@ -32,11 +32,45 @@ const MIDDLE = BUCKETS / 2
 
 class ApplicationHistory {
   readonly histogram = new RotatingHistogram()
-  readonly residuals = new RotatingHistogram()
-  readonly adaptation = new Adaptation()
-  readonly experts = new Experts(EXPERTS_START)
-  readonly levels = new Levels()
+  residuals = new RotatingHistogram()
+  adaptation = new Adaptation()
+  experts = new Experts(EXPERTS_START)
+  levels = new Levels()
+
+  /** Forgets how far off the model was: another one errs differently. */
+  forgetErrors(): void {
+    this.residuals = new RotatingHistogram()
+    this.adaptation = new Adaptation()
+    this.experts = new Experts(EXPERTS_START)
+    this.levels = new Levels()
+  }
+
+  save(out: Float32Array, at: number): void {
+    this.#parts().reduce((from, { part, size }) => {
+      part.save(out, from)
+      return from + size
+    }, at)
+  }
+
+  restore(saved: Float32Array, at: number): void {
+    this.#parts().reduce((from, { part, size }) => {
+      part.restore(saved, from)
+      return from + size
+    }, at)
+  }
+
+  #parts() {
+    return [
+      { part: this.histogram, size: HISTOGRAM_NUMBERS },
+      { part: this.residuals, size: HISTOGRAM_NUMBERS },
+      { part: this.adaptation, size: ADAPTATION_NUMBERS },
+      { part: this.experts, size: EXPERTS_START.length },
+      { part: this.levels, size: LEVEL_NUMBERS },
+    ] as const
+  }
 }
+
+const APPLICATION_NUMBERS = 2 * HISTOGRAM_NUMBERS + ADAPTATION_NUMBERS + EXPERTS_START.length + LEVEL_NUMBERS
 
 /** A prediction with what is needed to learn from its answer. */
 export interface Forecast {
@@ -110,45 +144,41 @@ export class LengthHistory {
     own.adaptation.learn(forecast.terms, { residualLn, leftLn: residualLn - forecast.shiftLn, spreadLn })
   }
 
-  /** Its state as JSON-able data. */
-  snapshot(): LengthSnapshot {
-    return {
-      applications: [...this.#applications.entries()].map(([key, own]) => ({
-        key,
-        histogram: own.histogram.snapshot(),
-        residuals: own.residuals.snapshot(),
-        adaptation: own.adaptation.snapshot(),
-        experts: own.experts.snapshot(),
-        levels: own.levels.snapshot(),
-      })),
-      histograms: [...this.#histograms.entries()].map(([key, histogram]) => ({ key, histogram: histogram.snapshot() })),
-    }
+  /** Keeps what answers were, forgets how far off the model was. */
+  forgetErrors(): void {
+    for (const [, own] of this.#applications.entries()) own.forgetErrors()
   }
 
-  /** Takes over a snapshot. */
-  restore({ applications, histograms }: LengthSnapshot): void {
-    for (const { key, histogram, residuals, adaptation, experts, levels } of applications) {
-      const own = this.#applications.use(key, () => new ApplicationHistory())
-      own.histogram.restore(histogram)
-      own.residuals.restore(residuals)
-      own.adaptation.restore(adaptation)
-      own.experts.restore(experts)
-      own.levels.restore(levels)
-    }
-    for (const { key, histogram } of histograms) this.#histograms.use(key, () => new RotatingHistogram()).restore(histogram)
+  /** Its state: what it is of, least recently used first, and all numbers in that order. A few ms at the bounds. */
+  save(): SavedHistory {
+    const applications = [...this.#applications.entries()]
+    const histograms = [...this.#histograms.entries()]
+    const numbers = new Float32Array(applications.length * APPLICATION_NUMBERS + histograms.length * HISTOGRAM_NUMBERS)
+    for (const [i, [, own]] of applications.entries()) own.save(numbers, i * APPLICATION_NUMBERS)
+    const from = applications.length * APPLICATION_NUMBERS
+    for (const [i, [, own]] of histograms.entries()) own.save(numbers, from + i * HISTOGRAM_NUMBERS)
+    return { applications: applications.map(([key]) => key), histograms: histograms.map(([key]) => key), numbers }
+  }
+
+  /** Takes over what was saved. Throws where it does not fit together. */
+  restore({ applications, histograms, numbers }: SavedHistory): void {
+    const from = applications.length * APPLICATION_NUMBERS
+    const size = from + histograms.length * HISTOGRAM_NUMBERS
+    if (numbers.length !== size || !numbers.every(Number.isFinite))
+      throw new Error(
+        `a saved history of ${applications.length} + ${histograms.length} entries holds ${numbers.length} numbers, not ${size} finite ones`,
+      )
+    for (const [i, key] of applications.entries())
+      this.#applications.use(key, () => new ApplicationHistory()).restore(numbers, i * APPLICATION_NUMBERS)
+    for (const [i, key] of histograms.entries())
+      this.#histograms.use(key, () => new RotatingHistogram()).restore(numbers, from + i * HISTOGRAM_NUMBERS)
   }
 }
 
-export interface LengthSnapshot {
-  readonly applications: readonly {
-    readonly key: string
-    readonly histogram: readonly number[]
-    readonly residuals: readonly number[]
-    readonly adaptation: readonly number[]
-    readonly experts: readonly number[]
-    readonly levels: readonly number[]
-  }[]
-  readonly histograms: readonly { readonly key: string; readonly histogram: readonly number[] }[]
+export interface SavedHistory {
+  readonly applications: readonly string[]
+  readonly histograms: readonly string[]
+  readonly numbers: Float32Array
 }
 
 /** Keys of a call's histories. */

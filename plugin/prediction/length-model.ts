@@ -53,18 +53,24 @@ export const LENGTH_FEATURE_HASH = (hashWord([...HAND_FEATURES, '|', ...REQUEST_
   .toString(16)
   .padStart(8, '0')
 
-/** Writes the row of a call; `reading` is what a TextReader made of its last user message. */
+/** A row as it is logged and trained on: half precision, half the bytes. Serving reads the same values (I7). */
+export type LoggedRow = Float16Array
+
+/** Writes the row of a call, in values that half precision keeps, and gives those; `reading` is what a TextReader made of its last user message. */
 export function writeRow(
   call: Call,
   parts: { readonly reading: Float32Array | undefined; readonly promptTokens: number },
   row: Float32Array,
-): void {
+): LoggedRow {
   const { reading } = parts
   if (reading?.length === READING_WIDTH) {
     row.set(reading.subarray(0, HAND_FEATURES.length))
     row.set(reading.subarray(HAND_FEATURES.length), PLAIN_WIDTH)
   } else row.fill(0)
   writeRequestFeatures(call, parts.promptTokens, row, HAND_FEATURES.length)
+  const logged = new Float16Array(row)
+  row.set(logged)
+  return logged
 }
 
 /** What each member says of one call, ln tokens; the average, and the distribution around it. */

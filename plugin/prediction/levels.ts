@@ -38,13 +38,18 @@ export class Levels {
     return knots
   }
 
-  snapshot(): number[] {
-    return [this.#count, ...this.#hits].map((value) => Number(value.toPrecision(7)))
+  /** Writes its state to `out` from `at`: LEVEL_NUMBERS numbers. */
+  save(out: Float32Array, at: number): void {
+    out[at] = this.#count
+    out.set(this.#hits, at + 1)
   }
 
-  restore(numbers: readonly number[]): void {
-    if (numbers.length !== STEPS + 1 || !numbers.every(Number.isFinite)) return
-    this.#count = numbers[0] as number
-    this.#hits.set(numbers.slice(1))
+  /** Takes over what was saved from `at`. */
+  restore(saved: Float32Array, at: number): void {
+    this.#count = saved[at] as number
+    this.#hits.set(saved.subarray(at + 1, at + LEVEL_NUMBERS))
   }
 }
+
+/** Numbers that saved levels are made of. */
+export const LEVEL_NUMBERS = STEPS + 1

@@ -1,25 +1,4 @@
-import type { Call } from '../call/call.ts'
-import type { LengthDistribution } from './distribution.ts'
-
-/** Where a prediction comes from; anything but 'model' is a fallback and counted. */
-export type LengthSource = 'model' | 'application history' | 'pool history' | 'nothing known'
-
-/** How long an answer will be, before it is written. */
-export interface LengthPrediction {
-  /** Mean output tokens; NaN where nothing is known yet. */
-  readonly outputTokens: number
-  readonly version: string
-  /** The whole distribution, where there is one. */
-  readonly distribution?: LengthDistribution
-  readonly source?: LengthSource
-}
-
-export interface LengthPredictor {
-  /** `promptTokens` is the estimate known before placement. */
-  predict(pool: string, call: Call, promptTokens?: number): LengthPrediction
-  /** An answer of this length came; of a `censored` one only that it would have been at least as long. */
-  learn(pool: string, call: Call, outputTokens: number, censored?: boolean): void
-}
+import type { LengthPredictor } from './length-predictor.ts'
 
 /** Answers before a mean says anything; chosen: the error of a mean of five log-normal lengths is under half of its value. */
 const LEAST_ANSWERS = 5
@@ -45,7 +24,7 @@ export function createRunningLength(): LengthPredictor {
       const known = own && own.count >= LEAST_ANSWERS ? own : means.get(pool)
       return { outputTokens: known && known.count >= LEAST_ANSWERS ? known.meanTokens : Number.NaN, version: 'running-mean' }
     },
-    learn(pool, call, outputTokens, censored = false) {
+    learn(pool, call, { outputTokens, censored }) {
       if (censored || !(outputTokens >= 0)) return
       add(means, pool, outputTokens)
       add(means, `${pool}\n${call.caller.application}`, outputTokens)

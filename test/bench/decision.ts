@@ -1,6 +1,7 @@
 import { systemClock } from '../../plugin/clock.ts'
 import { createFleet, type Fleet } from '../../plugin/fleet/fleet.ts'
 import { FLEET_DEFAULTS } from '../../plugin/fleet/options.ts'
+import { BASE_POLICY_FOLDER, readPolicyModel } from '../../plugin/learning/policy-folder.ts'
 import { createPolicy } from '../../plugin/placement/policies.ts'
 import { createRng } from '../../plugin/rng.ts'
 import { createDecide } from '../../plugin/router-decide.ts'
@@ -12,6 +13,12 @@ const GOALS = { 4: 10, 64: 60, 512: 400 } as const
 /** µs for the policies that roll the belief forward, at 8 instances with 32 calls each in flight. */
 const LOOK_AHEAD_GOAL = 50
 const ROUNDS = 9
+/** µs for the learned policy by number of instances, with 32 calls on each. */
+const LEARNED_GOALS = [
+  [8, 20],
+  [64, 150],
+  [512, 1_000],
+] as const
 
 /**
  * What one decision costs alone: eligible instances, every feature of each, prefix match of an eight-block prompt, policy, exploration, draw, ranking of fallbacks and
@@ -22,21 +29,29 @@ export async function run(): Promise<BenchResult> {
   const bars: Bar[] = []
   const cases = ['least-request-speed', 'weighted', 'p2c'].flatMap((policy) => ([4, 64, 512] as const).map((size) => ({ policy, size })))
   const lookAhead = ['impact', 'predicted-latency']
-  const total = cases.length + lookAhead.length
+  const total = cases.length + LEARNED_GOALS.length + lookAhead.length
   for (const [i, { policy, size }] of cases.entries()) {
     const us = measure(loadedFleet(size), policy)
     rows.push({ policy, instances: size, 'µs per decision': rounded(us) })
     if (policy === 'least-request-speed') bars.push(atMost(`us${size}`, rounded(us), GOALS[size]))
     progress(i + 1, total, `${policy} on ${size} instances`)
   }
+  for (const [i, [size, goal]] of LEARNED_GOALS.entries()) {
+    const us = measure(loadedFleet(size, 32), 'learned')
+    rows.push({ policy: 'learned', instances: size, 'µs per decision': rounded(us) })
+    bars.push(atMost(`learnedUs${size}`, rounded(us), goal))
+    progress(cases.length + i + 1, total, `learned on ${size} instances with 32 calls each`)
+  }
   for (const [i, policy] of lookAhead.entries()) {
     const us = measure(loadedFleet(8, 32), policy)
     rows.push({ policy, instances: 8, 'µs per decision': rounded(us) })
     bars.push(atMost(`${policy}Us8`, rounded(us), LOOK_AHEAD_GOAL))
-    progress(cases.length + i + 1, total, `${policy} on 8 instances with 32 calls each`)
+    progress(cases.length + LEARNED_GOALS.length + i + 1, total, `${policy} on 8 instances with 32 calls each`)
   }
   return { rows, bars }
 }
+
+const model = readPolicyModel(BASE_POLICY_FOLDER)
 
 function measure(fleet: Fleet, policy: string): number {
   const decide = createDecide({
@@ -47,7 +62,7 @@ function measure(fleet: Fleet, policy: string): number {
       throw new Error(what)
     },
   })
-  const policies = { policy: createPolicy(policy), fallbackPolicy: createPolicy('least-request'), explorationRatio: 0.01 }
+  const policies = { policy: createPolicy(policy, { model }), fallbackPolicy: createPolicy('least-request'), explorationRatio: 0.01 }
   const facts = { promptTokens: 300, predictedOutputTokens: 150 }
   const call = sketchCall({ prefixBlocks: BigUint64Array.from({ length: 8 }, (_, i) => BigInt(i + 1)) })
   const iterations = Math.max(500, Math.floor(100_000 / fleet.instances('m').length))

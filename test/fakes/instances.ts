@@ -27,6 +27,7 @@ export interface Sketch {
   readonly scrapeAgeMs?: number
   readonly placed?: number
   readonly open?: readonly Partial<DispatchView>[]
+  readonly wholePaceMs?: number
 }
 
 export function sketchInstance(sketch: Sketch, slot: number): InstanceView {
@@ -39,6 +40,7 @@ export function sketchInstance(sketch: Sketch, slot: number): InstanceView {
     speed: sketch.speed ?? 1,
     weight: sketch.weight ?? 1,
     slowStartRatio: 1,
+    wholePaceMs: sketch.wholePaceMs ?? Number.NaN,
     ledger: {
       inFlight: sketch.inFlight ?? 0,
       prefillTokensPending: sketch.prefillTokensPending ?? 0,
@@ -69,6 +71,7 @@ export function sketchInstance(sketch: Sketch, slot: number): InstanceView {
 function sketchDispatch(given: Partial<DispatchView>): DispatchView {
   const promptTokens = given.promptTokens ?? 100
   return {
+    stream: true,
     promptTokens,
     uncachedPromptTokens: promptTokens,
     predictedOutputTokens: 50,

@@ -178,6 +178,25 @@ test('recent paces are those of answered calls, unknown before', () => {
   expect([one.recentTtftMs, one.recentTpotMs, one.errorRatio]).toEqual([40, 12, 0])
 })
 
+test('the pace of answers that come whole is their time over their tokens, long ones counting more; streams do not change it', () => {
+  const small = smallFleet(1)
+  const one = small.at('a')
+  const answer = (stream: boolean, ms: number, outputTokens: number) => {
+    const dispatch = small.send('a', { stream })
+    small.nowMs += ms
+    small.end('a', dispatch, { kind: 'answered', outputTokens })
+  }
+  answer(true, 500, 10)
+  expect(one.wholePaceMs).toBeNaN()
+  answer(false, 1_000, 100)
+  expect(one.wholePaceMs).toBe(10)
+  answer(false, 100, 2)
+  expect(one.wholePaceMs).toBeGreaterThan(10)
+  expect(one.wholePaceMs).toBeLessThan(11)
+  answer(false, 100, 0)
+  expect(one.wholePaceMs).toBeLessThan(11)
+})
+
 test('rows are plain: they cross threads', () => {
   const small = smallFleet(2)
   expect(structuredClone(small.fleet.rows(small.nowMs))).toEqual(small.fleet.rows(small.nowMs))

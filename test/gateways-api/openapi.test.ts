@@ -90,7 +90,7 @@ test('whatever is sent: no fault here, only answers that the document has, and e
     { numRuns: REQUESTS },
   )
   // Enough of them went all the way.
-  for (const kind of ['place 200', 'place 400', 'settle 200', 'settleMany 200', 'leave 200', 'drain 202'])
+  for (const kind of ['place 200', 'place 400', 'settle 200', 'settleMany 200', 'progressMany 200', 'leave 200', 'drain 202'])
     expect(statuses.get(kind) ?? 0, JSON.stringify([...statuses])).toBeGreaterThan(REQUESTS / 500)
   expect(inFlight(bench)).toBe(bench.api.open())
   const open = bench.api.open()

@@ -143,6 +143,27 @@ test('a report may come twice, by id or by key, alone or in a batch: it counts o
   expect(bench.calls()).toHaveLength(1)
 })
 
+test('the first token is told while the call runs: its prompt is computed then, in the ledger; never before its attempt, and only once', async () => {
+  const bench = await startApi()
+  const { body } = await bench.post('/v1/placements', { body: { ...BODY, stream: true }, key: 'k' })
+  const row = () => bench.fleet.rows(0).find((one) => one.instance.name === body.instance.name)
+  expect(row()?.prefillTokensPending).toBeGreaterThan(0)
+  bench.clock.advance(40)
+  const told = await bench.post('/v1/progress', {
+    calls: [
+      { key: 'k', firstTokenAgoMs: 5_000 },
+      { key: 'k', firstTokenAgoMs: 1, outputTokens: 7 },
+      { placementId: 'never', firstTokenAgoMs: 1 },
+    ],
+  })
+  expect(told.body.results).toEqual([{ state: 'noted' }, { state: 'noted' }, { state: 'not running' }])
+  expect(row()).toMatchObject({ prefillTokensPending: 0, inFlight: 1 })
+  await bench.post(`/v1/placements/${body.placementId}/outcome`, { ...DONE, ttftMs: 35 })
+  expect((await bench.post('/v1/progress', { calls: [{ key: 'k', firstTokenAgoMs: 1 }] })).body.results).toEqual([{ state: 'not running' }])
+  expect(bench.calls()[0]?.outcome).toMatchObject({ kind: 'completed', ttftMs: 35 })
+  expect(inFlight(bench)).toBe(0)
+})
+
 test('where the call was really sent is what is learned from', async () => {
   const bench = await startApi()
   const { body } = await bench.post('/v1/placements', { body: BODY, candidates: [{ id: 'a', url: 'http://10.0.0.1:8000' }, 'i1'] })

@@ -29,39 +29,35 @@ const instances = fc.array(
   { minLength: 1, maxLength: 8 },
 )
 
-test('the start model opens where the kv-time rule finds room and readiness', () => {
+test('the start model opens where the kv-time rule with four waiting at most finds room and readiness', () => {
   fc.assert(
     fc.property(instances, fc.integer({ min: 1, max: 3_000 }), (sketches: Sketch[], promptTokens) => {
       const views = sketches.map((sketch, i) => sketchInstance(sketch, i))
       const held = heldCall({ promptTokens })
       const rule = learned()
-      const plain = createHoldRule()
+      const plain = createHoldRule({ waitingMax: 4 })
       rule.look?.({ instances: views, count: views.length, held: 1, inTurnMs: 0, nowMs: 0 })
       for (const [i, view] of views.entries()) {
         // Exactly on the border rounding decides.
         const roomLeft = plain.roomTokens(view) - promptTokens
         if (Math.abs(roomLeft) < 1) continue
-        expect(rule.opens?.(held, i)).toBe(plain.isReady(view) && roomLeft > 0)
+        if (view.ledger.awaitingFirstToken !== 4) expect(rule.opens?.(held, i)).toBe(plain.isReady(view) && roomLeft > 0)
       }
     }),
   )
 })
 
-test('the start model orders as aged KV-time does', () => {
-  const plain = createHoldRule()
-  const draw = fc.record({
-    promptTokens: fc.integer({ min: 1, max: 4_000 }),
-    predictedOutputTokens: fc.integer({ min: 1, max: 2_000 }),
-    arrivedMs: fc.nat(60_000),
-  })
+test('of two calls that came together the smaller in every way goes first, and the longer a call waits the sooner its turn comes', () => {
+  const size = fc.record({ promptTokens: fc.integer({ min: 1, max: 4_000 }), predictedOutputTokens: fc.integer({ min: 1, max: 2_000 }) })
   fc.assert(
-    fc.property(draw, draw, (a, b) => {
+    fc.property(size, fc.integer({ min: 10, max: 500 }), fc.integer({ min: 1_000, max: 90_000 }), (small, more, earlierMs) => {
       const rule = learned()
-      const key = (held: HeldCall) => rule.key(held, 60_000, rule.fixedKey?.(held) ?? 0)
-      const [one, other] = [heldCall(a), heldCall(b)]
-      const apart = Math.log(plain.key(one, 60_000, 0) / plain.key(other, 60_000, 0))
-      fc.pre(Math.abs(apart) > 1e-5)
-      expect(Math.sign(key(one) - key(other))).toBe(Math.sign(apart))
+      rule.look?.({ instances: [sketchInstance({ inFlight: 1 }, 0)], count: 1, held: 2, inTurnMs: 10_000, nowMs: 100_000 })
+      const key = (held: HeldCall) => rule.key(held, 100_000, rule.fixedKey?.(held) ?? 0)
+      const large = { promptTokens: small.promptTokens + more, predictedOutputTokens: small.predictedOutputTokens + more }
+      const at = { arrivedMs: 100_000 }
+      expect(key(heldCall({ ...small, ...at }))).toBeLessThan(key(heldCall({ ...large, ...at })))
+      expect(key(heldCall({ ...small, arrivedMs: 100_000 - earlierMs }))).toBeLessThan(key(heldCall({ ...small, ...at })))
     }),
   )
 })

@@ -14,7 +14,7 @@ const roomy = { law, kvBlocks: 1e6, seats: 256, budgetTokens: 512, admissionKvRa
 function roll(shape: EngineShape, open: readonly Partial<DispatchView>[], own?: NewCall) {
   const forward = new RollForward()
   const awaitingFirstToken = open.filter((one) => !(one.firstTokenMs! >= 0)).length
-  forward.load(sketchInstance({ inFlight: open.length, awaitingFirstToken, open }, 0))
+  forward.load(sketchInstance({ inFlight: open.length, awaitingFirstToken, open }, 0), 0)
   const endsMs = forward.run(shape, own)
   return { endsMs, ttftMs: forward.ownTtftMs, e2eMs: forward.ownE2eMs }
 }
@@ -54,7 +54,7 @@ test('a call that outlived its prediction goes on for a fifth of what it has pro
 
 test('foreign calls slow every step and never end', () => {
   const forward = new RollForward()
-  forward.load(sketchInstance({ foreignInFlight: 3, kvTokensUnseen: 600 }, 0))
+  forward.load(sketchInstance({ foreignInFlight: 3, kvTokensUnseen: 600 }, 0), 0)
   const own = { promptTokens: 10, uncachedPromptTokens: 10, outputTokens: 2 }
   forward.run({ ...roomy, order: 'v1' }, own)
   expect(forward.ownE2eMs).toBeCloseTo(10 + 0.6 + 0.6 + 1 + 1e-3 + 10 + 0.8 + 1e-3 * 611, 9)
@@ -133,6 +133,7 @@ const dispatches = fc.array(
       left: fc.integer({ min: 1, max: 60 }),
     })
     .map(({ promptTokens, cached, produced, left }) => ({
+      stream: true,
       promptTokens,
       uncachedPromptTokens: Math.max(1, promptTokens - cached),
       predictedOutputTokens: produced + Math.max(left, Math.ceil(0.2 * produced)),
@@ -197,6 +198,32 @@ test('a crowd of running calls, neighbours taken together, comes out nearly as o
   for (const key of ['endsMs', 'ttftMs', 'e2eMs'] as const) expect(Math.abs(rolled[key] / plain[key] - 1), key).toBeLessThan(0.01)
 })
 
+test('an answer that comes whole is believed to grow at the usual pace of such answers, all but those that wait', () => {
+  const sketch = (more: object) => {
+    const open = [100, 900].map((dispatchedMs) => ({ stream: false, promptTokens: 50, predictedOutputTokens: 100, dispatchedMs }))
+    return sketchInstance({ inFlight: 2, awaitingFirstToken: 2, awaitingWhole: 2, open, ...more }, 0)
+  }
+  const endsAt = (more: object) => {
+    const forward = new RollForward()
+    forward.load(sketch(more), 1_000)
+    return forward.run({ ...roomy, order: 'v1' })
+  }
+  const streams = (...produced: number[]) => {
+    const open = produced.map((outputTokens) => ({
+      promptTokens: 50,
+      predictedOutputTokens: 100,
+      outputTokens,
+      firstTokenMs: outputTokens > 0 ? 1 : Number.NaN,
+    }))
+    return roll({ ...roomy, order: 'v1' }, open).endsMs
+  }
+  // 900 and 100 ms at 12 ms per token.
+  expect(endsAt({ wholePaceMs: 12 })).toBeCloseTo(streams(75, 8), 9)
+  expect(endsAt({ wholePaceMs: 12, waiting: 1 })).toBeCloseTo(streams(75, 0), 9)
+  expect(endsAt({ wholePaceMs: 12, waiting: 2 })).toBeCloseTo(streams(0, 0), 9)
+  expect(endsAt({})).toBeCloseTo(streams(0, 0), 9)
+})
+
 function dispatchOf(given: { promptTokens: number; predictedOutputTokens: number } & Partial<DispatchView>): DispatchView {
-  return { uncachedPromptTokens: given.promptTokens, dispatchedMs: 0, firstTokenMs: Number.NaN, outputTokens: 0, ...given }
+  return { stream: true, uncachedPromptTokens: given.promptTokens, dispatchedMs: 0, firstTokenMs: Number.NaN, outputTokens: 0, ...given }
 }

@@ -82,10 +82,16 @@ test('the hold head as it serves equals onnxruntime on the rows that it wrote', 
   await close()
 })
 
+const fleet = [
+  { name: 'a', profile: profileNamed('v100-32g') },
+  { name: 'b', profile: profileNamed('a100-7b') },
+]
+const calls = Array.from({ length: 300 }, (_, i) => ({ atMs: 60 * i, promptTokens: 100 + (i % 7) * 90, outputTokens: 20 + (i % 5) * 40 }))
+const own = { kind: 'own', fleet, calls } as const
 const SMALL = { generations: 2, population: 4, tasks: 2, validationTasks: 2 }
 
 test('the same seed and plan train the same model, in this thread or in two others; another seed trains another', async () => {
-  const train = (seed: number, workers: number) => trainPolicy({ domain: { kind: 'broad' }, seed, workers, plan: SMALL })
+  const train = (seed: number, workers: number) => trainPolicy({ domain: own, seed, workers, plan: SMALL })
   const [here, there, other] = [await train(1, 0), await train(1, 2), await train(2, 0)]
   expect([...there.model.parameters]).toEqual([...here.model.parameters])
   expect(there.model.version).toBe(here.model.version)
@@ -94,16 +100,11 @@ test('the same seed and plan train the same model, in this thread or in two othe
 }, 60_000)
 
 test("a training goes on from a champion on a fleet's own calls, tells of each generation, and stops when it is told to", async () => {
-  const fleet = [
-    { name: 'a', profile: profileNamed('v100-32g') },
-    { name: 'b', profile: profileNamed('a100-7b') },
-  ]
-  const calls = Array.from({ length: 300 }, (_, i) => ({ atMs: 60 * i, promptTokens: 100 + (i % 7) * 90, outputTokens: 20 + (i % 5) * 40 }))
   const champion = { version: 'champion', featureHash: LEARNED_FEATURE_HASH, parameters: drawParameters(9) }
   const stop = new AbortController()
   const told: number[] = []
   const training = trainPolicy({
-    domain: { kind: 'own', fleet, calls },
+    domain: own,
     seed: 4,
     champion,
     plan: { ...SMALL, generations: 5 },

@@ -7,7 +7,7 @@ import { noKnownCandidate, placedBy, refusing, unknownPlacement } from './answer
 import type { Directory, Matched } from './directory.ts'
 import { Problem, refusedPlacement } from './problems.ts'
 import { failureOf, leftOutcome, outcomeOf, unknownOutcome } from './reports.ts'
-import type { Held, OutcomeReport, Placed, PlaceRequest, SettledState } from './schemas.ts'
+import type { Held, OutcomeReport, Placed, PlaceRequest, ProgressReport, ProgressState, SettledState } from './schemas.ts'
 import { Book, type Stay } from './stay.ts'
 import { understandCall } from './understanding.ts'
 
@@ -18,6 +18,7 @@ export interface DeskParts {
   readonly clock: Clock
   readonly nextCallId: () => number
   readonly textFeatures: boolean
+  readonly readText?: (text: string) => Float32Array | undefined
   /** A placement not settled for this long is closed as unknown. */
   readonly settleLimitMs: number
   readonly count: (what: string) => void
@@ -104,6 +105,17 @@ export class Desk {
     return 'settled'
   }
 
+  /** The first token came, and perhaps more since. */
+  progress(named: CallName, { firstTokenAgoMs, outputTokens }: ProgressReport): ProgressState {
+    const stay = this.#book.find(named)
+    if (stay?.waiting.kind !== 'placed') return 'not running'
+    const { ticket } = stay.waiting
+    const nowMs = this.#parts.clock.nowMs()
+    ticket.firstToken(nowMs - firstTokenAgoMs)
+    if (outputTokens !== undefined) ticket.progress(outputTokens, nowMs)
+    return 'noted'
+  }
+
   /** The caller gave the call up. */
   leave(id: string): SettledState {
     const stay = this.#book.find({ id })
@@ -186,12 +198,13 @@ export class Desk {
     readonly matched: Matched | undefined
     readonly options: PlaceOptions & { arrivedMs: number }
   } {
-    const { clock, directory, nextCallId, textFeatures } = this.#parts
+    const { clock, directory, nextCallId, textFeatures, readText } = this.#parts
     const { request, bytes, keyName } = asking
     const arrivedMs = clock.nowMs()
     const matched = request.candidates && directory.match(request.candidates)
     if (matched?.known.length === 0) throw noKnownCandidate(matched.unknown)
-    const asked = { request, bytes, callId: nextCallId(), arrivedUnixMs: clock.nowUnixMs(), textFeatures, keyName }
+    const reading = readText ? { textFeatures, readText } : { textFeatures }
+    const asked = { request, bytes, callId: nextCallId(), arrivedUnixMs: clock.nowUnixMs(), ...reading, keyName }
     const call = this.#served(understandCall(asked), matched)
     const subset = matched && { subset: matched.endpoints }
     // LiteLLM goes on with its list where nothing is picked from it.

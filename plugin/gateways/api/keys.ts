@@ -10,11 +10,29 @@ export interface ApiKey {
   readonly scopes: readonly Scope[]
 }
 
+/** A key that people made in the admin: only its digest is known. */
+export interface StoredKey {
+  readonly keyId: number
+  readonly name: string
+  readonly scopes: readonly Scope[]
+  /** SHA-256 of the key, 64 hexadecimal digits. */
+  readonly sha256: string
+}
+
+/** Keys that come and go while we run. */
+export interface StoredKeys {
+  /** Those that open something now; the same list until one of them changes. */
+  usable(): readonly StoredKey[]
+  /** The key was used just now. */
+  used(keyId: number): void
+}
+
 /** Who asks; throws the Problem to answer with where they may not. */
 export type Admit = (request: IncomingMessage, scope: Scope) => string
 
 export interface KeyringParts {
   readonly keys: readonly ApiKey[]
+  readonly stored?: StoredKeys | undefined
   /** Callers on this machine may do all without a key. */
   readonly openLoopback: boolean
   readonly nowMs: () => number
@@ -24,6 +42,10 @@ export interface KeyringParts {
 /** Wrong keys that an address may send in a row, and how fast it gets a try back: a mistyped key is forgiven, guessing is hopeless. */
 const FAILURES_MAX = 10
 const FORGIVE_MS = 6_000
+/** Of SHA-256; what is stored with another length is nobody's key. */
+const DIGEST_BYTES = 32
+/** Right keys remembered per address. */
+const RIGHT_MAX = 100
 /** Addresses remembered; the oldest go first. */
 const ADDRESSES_MAX = 10_000
 
@@ -35,11 +57,11 @@ interface Address {
 }
 
 /**
- * Checks bearer keys. Only digests are kept, and each is compared with all of them, so that the time taken tells nothing. An address
+ * Checks bearer keys, those of the configuration and those made in the admin. Only digests are kept, and each is compared with all of them, so that the time taken tells nothing. An address
  * that sent too many wrong ones is not listened to for a while, except with a key that was right from there before.
  */
 export function createAdmit(parts: KeyringParts): Admit {
-  const known = parts.keys.map(({ name, key, scopes }) => ({ name, scopes: new Set(scopes), digest: digestOf(key) }))
+  const ring = createRing(parts)
   const addresses = new Map<string, Address>()
   return (request, scope) => {
     const sent = /^bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1]
@@ -53,17 +75,46 @@ export function createAdmit(parts: KeyringParts): Admit {
       parts.count('api key: throttled')
       throw throttled()
     }
-    let found: (typeof known)[number] | undefined
+    const known = ring()
+    let found: Known | undefined
     for (const one of known) if (timingSafeEqual(one.digest, digest)) found = one
     if (!found) {
       address.failures++
       parts.count('api key: wrong')
       throw unauthorized('The key is not known.')
     }
-    if (address.right.size < known.length) address.right.add(digest.toString('latin1'))
+    if (address.right.size < RIGHT_MAX) address.right.add(digest.toString('latin1'))
+    if (found.keyId !== undefined) parts.stored?.used(found.keyId)
     if (!found.scopes.has(scope))
       throw new Problem({ kind: 'forbidden', status: 403, detail: `The key ${found.name} lacks the scope "${scope}".` })
     return found.name
+  }
+}
+
+interface Known {
+  readonly name: string
+  readonly scopes: ReadonlySet<Scope>
+  readonly digest: Buffer
+  readonly keyId?: number
+}
+
+/** All keys that open something now: those of the configuration, then those made in the admin. */
+function createRing({ keys, stored }: KeyringParts): () => readonly Known[] {
+  const configured: readonly Known[] = keys.map(({ name, key, scopes }) => ({ name, scopes: new Set(scopes), digest: digestOf(key) }))
+  let seen: readonly StoredKey[] = []
+  let all = configured
+  return () => {
+    const now = stored?.usable() ?? seen
+    if (now === seen) return all
+    seen = now
+    all = [
+      ...configured,
+      ...now.flatMap(({ keyId, name, scopes, sha256 }) => {
+        const digest = Buffer.from(sha256, 'hex')
+        return digest.length === DIGEST_BYTES ? [{ keyId, name, scopes: new Set(scopes), digest }] : []
+      }),
+    ]
+    return all
   }
 }
 

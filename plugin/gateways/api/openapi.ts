@@ -13,6 +13,8 @@ const NAMED = [
   schemas.placeAnswer,
   schemas.outcomeReport,
   schemas.outcomeBatch,
+  schemas.progressBatch,
+  schemas.progressAnswer,
   schemas.settledAnswer,
   schemas.batchAnswer,
   schemas.fleetAnswer,

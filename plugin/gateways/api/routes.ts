@@ -126,7 +126,25 @@ function placementRoutes(desk: Desk): readonly Route[] {
       problems: [],
       handle: ({ body }) => ok({ results: (body as z.infer<typeof schemas.outcomeBatch>).outcomes.map((one) => settleOne(desk, one)) }),
     },
+    {
+      method: 'POST',
+      path: '/v1/progress',
+      name: 'progressMany',
+      summary: 'Tell of calls that run: their first token came. Worth it for streams; without it placement goes by the usual pace.',
+      scope: 'place',
+      takes: schemas.progressBatch,
+      gives: { 200: { schema: schemas.progressAnswer, says: 'What became of each, in order.' } },
+      problems: [],
+      handle: ({ body }) => ok({ results: (body as z.infer<typeof schemas.progressBatch>).calls.map((one) => progressOne(desk, one)) }),
+    },
   ]
+}
+
+function progressOne(
+  desk: Desk,
+  { placementId, key, ...report }: z.infer<typeof schemas.progressBatch>['calls'][number],
+): { readonly state: schemas.ProgressState } {
+  return { state: desk.progress(placementId === undefined ? { key: key ?? '' } : { id: placementId }, report) }
 }
 
 function settleOne(

@@ -192,21 +192,44 @@ const report = {
 export const outcomeReport = z.strictObject(report).meta({ id: 'OutcomeReport' })
 export type OutcomeReport = z.infer<typeof outcomeReport>
 
+const NAME_ONCE = { message: 'name the call by placementId or by key, one of them', path: ['placementId'] }
+function isNamedOnce(one: { readonly placementId?: string | undefined; readonly key?: string | undefined }): boolean {
+  return (one.placementId === undefined) !== (one.key === undefined)
+}
+
 export const outcomeBatch = z
   .strictObject({
     outcomes: z
-      .array(
-        z
-          .strictObject({ placementId: name.optional(), key: name.optional(), ...report })
-          .refine((one) => (one.placementId === undefined) !== (one.key === undefined), {
-            message: 'name the call by placementId or by key, one of them',
-            path: ['placementId'],
-          }),
-      )
+      .array(z.strictObject({ placementId: name.optional(), key: name.optional(), ...report }).refine(isNamedOnce, NAME_ONCE))
       .min(1)
       .max(BATCH_MAX),
   })
   .meta({ id: 'OutcomeBatch' })
+
+/** How calls are getting on, so that placement knows who waits and who runs before they end. */
+export const progressBatch = z
+  .strictObject({
+    calls: z
+      .array(
+        z
+          .strictObject({
+            placementId: name.optional(),
+            key: name.optional(),
+            firstTokenAgoMs: ms.describe('How long ago the first token came.'),
+            outputTokens: tokens.optional().describe('Produced so far.'),
+          })
+          .refine(isNamedOnce, NAME_ONCE),
+      )
+      .min(1)
+      .max(BATCH_MAX),
+  })
+  .meta({ id: 'ProgressBatch' })
+export type ProgressReport = Omit<z.infer<typeof progressBatch>['calls'][number], 'placementId' | 'key'>
+
+/** What became of a progress report: taken in, or of a call that has ended, is held, or is not known. */
+export const progressState = z.enum(['noted', 'not running'])
+export type ProgressState = z.infer<typeof progressState>
+export const progressAnswer = z.object({ results: z.array(z.object({ state: progressState })) }).meta({ id: 'ProgressAnswer' })
 
 /** What became of a report: booked now, booked before, or of a call that is not known (any more). */
 export const settledState = z.enum(['settled', 'repeated', 'unknown placement'])

@@ -7,7 +7,7 @@ import type { Router } from '../../router.ts'
 import { declaresTooMuch, readBody } from '../openai/read-body.ts'
 import { Desk } from './desk.ts'
 import { createDirectory, type KnownInstance } from './directory.ts'
-import { type ApiKey, createAdmit } from './keys.ts'
+import { type ApiKey, createAdmit, type StoredKeys } from './keys.ts'
 import { describeApi } from './openapi.ts'
 import { invalid, invalidField, Problem } from './problems.ts'
 import { type Answered, createRoutes, type Route, type RouteParts } from './routes.ts'
@@ -20,11 +20,14 @@ export interface PlacementApiParts {
   readonly socket?: string | undefined
   readonly tls?: { readonly certFile: string; readonly keyFile: string } | undefined
   readonly keys: readonly ApiKey[]
+  readonly stored?: StoredKeys | undefined
   /** Callers on this machine need no key. */
   readonly openLoopback: boolean
   readonly bodyLimitBytes: number
   readonly settleLimitMs: number
   readonly textFeatures: boolean
+  /** Makes numbers of the prompt for the length predictor; it never throws. */
+  readonly readText?: (text: string) => Float32Array | undefined
   readonly router: Router
   readonly instances: () => readonly KnownInstance[]
   readonly fleet: RouteParts['fleet']
@@ -61,7 +64,7 @@ export async function createPlacementApi(parts: PlacementApiParts): Promise<Plac
   const desk = new Desk({ ...parts, directory })
   const { router, fleet, askDrain, control } = parts
   const routes = createRoutes({ desk, ready: () => router.ready(), version, fleet, askDrain, control })
-  const admit = createAdmit({ keys: parts.keys, openLoopback: parts.openLoopback, nowMs: clock.nowMs, count })
+  const admit = createAdmit({ keys: parts.keys, stored: parts.stored, openLoopback: parts.openLoopback, nowMs: clock.nowMs, count })
   const document = Buffer.from(JSON.stringify(describeApi(routes, version)))
   const door: Door = { parts, admit, document, switchboard: createSwitchboard(routes) }
   const listener: RequestListener = (request, response) => receive(door, request, response)

@@ -14,6 +14,7 @@ export interface Asked {
   readonly callId: number
   readonly arrivedUnixMs: number
   readonly textFeatures: boolean
+  readonly readText?: (text: string) => Float32Array | undefined
   /** Name of the key, for callers who name no application. */
   readonly keyName: string
 }
@@ -35,9 +36,10 @@ export function understandCall(asked: Asked): Call {
 }
 
 function fromBody(asked: Asked): Call {
-  const { request, callId, arrivedUnixMs, textFeatures } = asked
+  const { request, callId, arrivedUnixMs, textFeatures, readText } = asked
   const path = PATHS[request.api ?? guessApi(request.body ?? {})]
-  const parsed = parseCall({ path, headers: {}, body: bodyIn(asked), callId, arrivedUnixMs, textFeatures })
+  const reading = readText ? { textFeatures, readText } : { textFeatures }
+  const parsed = parseCall({ path, headers: {}, body: bodyIn(asked), callId, arrivedUnixMs, ...reading })
   if (parsed.kind === 'refused') throw invalidField(`/body${parsed.error.param ? `/${parsed.error.param}` : ''}`, parsed.error.message)
   return request.model === undefined ? parsed.call : { ...parsed.call, model: request.model }
 }

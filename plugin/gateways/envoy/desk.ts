@@ -17,6 +17,8 @@ export interface Desk {
   readonly nextCallId: () => number
   readonly clock: Clock
   readonly textFeatures: boolean
+  /** Makes numbers of the prompt for the length predictor; it never throws. */
+  readonly readText?: (text: string) => Float32Array | undefined
   /** Request bodies up to this size are read whole before the call is placed. */
   readonly bodyLimitBytes: number
   /** The picker answers within this time, whatever the router does. */

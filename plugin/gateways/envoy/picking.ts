@@ -161,11 +161,12 @@ export class Picking implements ResponseMeter, PlaceOptions {
   }
 
   #understand(arrived: Arrived): Understood {
-    const { router, nextCallId, clock, textFeatures, count } = this.#desk
+    const { router, nextCallId, clock, textFeatures, readText, count } = this.#desk
     if (arrived.headers[DESTINATION_KEY] !== undefined) count(SEEN.callersDestination)
     const subset = readSubset(arrived.metadata, () => endpointsOf(this.#desk))
     if (subset) this.subset = subset
-    return understand({ arrived, router, callId: nextCallId(), arrivedUnixMs: clock.nowUnixMs(), textFeatures, count })
+    const reading = readText ? { textFeatures, readText } : { textFeatures }
+    return understand({ arrived, router, callId: nextCallId(), arrivedUnixMs: clock.nowUnixMs(), ...reading, count })
   }
 
   /** Asks the router; a call of no model of its own is tried with one model of each pool in turn. */

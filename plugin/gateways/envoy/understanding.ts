@@ -24,6 +24,7 @@ export interface UnderstandParts {
   readonly callId: number
   readonly arrivedUnixMs: number
   readonly textFeatures: boolean
+  readonly readText?: (text: string) => Float32Array | undefined
   readonly count: (what: string) => void
 }
 
@@ -37,8 +38,8 @@ export function understand(parts: UnderstandParts): Understood {
   const readable = body !== undefined && ended !== undefined && isPlain(headers['content-encoding'])
   if (!readable || headers[':method'] !== 'POST' || !apiOf(path)) return passThrough(parts)
   try {
-    const { callId, arrivedUnixMs, textFeatures } = parts
-    const parsed = parseCall({ path, headers, body, callId, arrivedUnixMs, textFeatures })
+    const { callId, arrivedUnixMs, textFeatures, readText } = parts
+    const parsed = parseCall({ path, headers, body, callId, arrivedUnixMs, textFeatures, ...(readText ? { readText } : {}) })
     if (parsed.kind === 'call') return { kind: 'call', call: parsed.call, fields: parsed.fields }
     parts.count(`refused: status ${parsed.error.status}`)
     return { kind: 'refused', verdict: refusal(parsed.api, parsed.error) }

@@ -57,6 +57,8 @@ IDLE_MAX = 64
 # Outcomes wait this long for others to share a request, and so many share one.
 BATCH_WAIT_S = 0.05
 BATCH_MAX = 500
+# Streams are looked at this often for their first token, so that Phasewise knows who waits and who runs while they do.
+WATCH_EVERY_S = 0.05
 # While Phasewise is away outcomes are kept up to this number; older ones are lost and counted.
 OUTCOMES_MAX = 10_000
 REPORT_DEADLINE_S = 2.0
@@ -144,6 +146,11 @@ class Breaker:
         self._open = False
         self._trying = False
 
+    @property
+    def is_open(self) -> bool:
+        """Nobody asks for now."""
+        return self._open
+
     def admits(self, now: float) -> bool:
         """May this call ask? After the pause one call at a time tries."""
         if not self._open:
@@ -181,13 +188,15 @@ class Breaker:
 class Call:
     """What is remembered of a call between its placement and its end."""
 
-    __slots__ = ("key", "asked_at", "failure", "failed_at")
+    __slots__ = ("key", "asked_at", "failure", "failed_at", "stream")
 
     def __init__(self, key: str) -> None:
         self.key = key
         self.asked_at = time.time()
         self.failure: Optional[Json] = None
         self.failed_at = 0.0
+        # LiteLLM's own record of a streamed call: it notes there when the first chunk came.
+        self.stream: Any = None
 
 
 class Miss(Exception):
@@ -286,21 +295,17 @@ def body_in(head: str, rest: bytes) -> Optional[bytes]:
 
 
 class Link:
-    """The placement API as one event loop speaks to it: placements over connections of our own, reports over httpx."""
+    """The placement API as one event loop speaks to it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         headers = {"authorization": "Bearer " + settings.key} if settings.key else {}
         base = "http://localhost" if settings.socket else settings.url.rstrip("/")
-        self.client = httpx.AsyncClient(
-            base_url=base,
-            headers={"content-type": "application/json", **headers},
-            transport=httpx.AsyncHTTPTransport(uds=settings.socket),
-            timeout=REPORT_DEADLINE_S,
-            trust_env=False,
-        )
         self.wakes = asyncio.Event()
         self.reporter: Optional[asyncio.Task[None]] = None
+        self.streams: Dict[str, Call] = {}
+        self.streaming = asyncio.Event()
+        self.watcher: Optional[asyncio.Task[None]] = None
         self._address = urlsplit(base)
         self._secure = ssl.create_default_context() if self._address.scheme == "https" else None
         lines = ["host: " + self._address.netloc, "content-type: application/json", *("%s: %s" % one for one in headers.items())]
@@ -409,6 +414,7 @@ class PhasewiseHandler(CustomLogger):
         if pick is None:
             self._forget(call)
             return None
+        self._watch_stream(call, kwargs, request)
         if not self.settings.keep_foreign:
             return [pick]
         return [pick, *(by_id[one] for one in answer.get("unknownCandidates") or [] if one in by_id)]
@@ -457,6 +463,15 @@ class PhasewiseHandler(CustomLogger):
         if status >= 400 and not answer.get("unknownCandidates"):
             self._warn("refused %d" % status, "phasewise: %d %s", status, answer.get("detail"))
         return answer
+
+    def _watch_stream(self, call: Optional[Call], kwargs: Json, request: Json) -> None:
+        record = kwargs.get("litellm_logging_obj")
+        if call is None or record is None or (request.get("body") or request.get("features") or {}).get("stream") is not True:
+            return
+        call.stream = record
+        link = self._link()
+        link.streams[call.key] = call
+        link.streaming.set()
 
     async def _hold(self, answer: Json, call: Optional[Call]) -> Json:
         """Waits while Phasewise holds the call back; beyond the limit the call goes on without it."""
@@ -564,6 +579,7 @@ class PhasewiseHandler(CustomLogger):
         link = Link(self.settings)
         self._links[id(loop)] = (loop, link)
         link.reporter = loop.create_task(self._report(link))
+        link.watcher = loop.create_task(self._watch(link))
         return link
 
     async def _report(self, link: Link) -> None:
@@ -583,15 +599,40 @@ class PhasewiseHandler(CustomLogger):
         content = json.dumps({"outcomes": batch}, separators=(",", ":")).encode()
         for attempt in range(REPORT_TRIES):
             try:
-                response = await link.client.post("/v1/outcomes", content=content)
-                if response.status_code < 500:
-                    if response.status_code >= 400:
-                        self._warn("report", "phasewise: outcomes were refused: %s", response.text[:200])
-                    return bool(response.status_code < 400)
-            except httpx.HTTPError as error:
-                self._warn("report", "phasewise: outcomes wait: %s", type(error).__name__)
+                status, raw = await link.ask("POST", "/v1/outcomes", content, REPORT_DEADLINE_S)
+                if status < 500:
+                    if status >= 400:
+                        self._warn("report", "phasewise: outcomes were refused: %s", raw[:200].decode("utf-8", "replace"))
+                    return status < 400
+            except Miss as miss:
+                self._warn("report", "phasewise: outcomes wait: %s", miss)
             await asyncio.sleep(REPORT_PAUSE_S * (attempt + 1))
         return False
+
+    async def _watch(self, link: Link) -> None:
+        while True:
+            await link.streaming.wait()
+            await asyncio.sleep(WATCH_EVERY_S)
+            try:
+                await self._tell_first_tokens(link)
+            except Exception as error:
+                self._warn("progress", "phasewise: first tokens were not told: %r", error)
+            if not link.streams:
+                link.streaming.clear()
+
+    async def _tell_first_tokens(self, link: Link) -> None:
+        now = time.time()
+        begun: List[Json] = []
+        for key, call in list(link.streams.items()):
+            first = seconds_of(getattr(call.stream, "completion_start_time", None))
+            if first is not None and key in self._calls:
+                begun.append({"key": key, "firstTokenAgoMs": round(max(0.0, now - first) * 1000, 3)})
+            if first is not None or key not in self._calls:
+                del link.streams[key]
+                call.stream = None
+        # Late ones tell nothing: the outcome carries the time to the first token too.
+        if begun and not self._breaker.is_open:
+            await link.ask("POST", "/v1/progress", json.dumps({"calls": begun[-BATCH_MAX:]}).encode(), REPORT_DEADLINE_S)
 
     def _report_rest(self) -> None:
         """What is left when the worker ends."""

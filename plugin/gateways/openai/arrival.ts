@@ -110,7 +110,9 @@ function understand(
   if (apiOf(path)) {
     try {
       const named = application === undefined ? {} : { application }
-      const parsed = parseCall({ path, headers: request.headers, body, callId, arrivedUnixMs, textFeatures: door.textFeatures, ...named })
+      const { textFeatures, readText } = door
+      const reading = readText ? { textFeatures, readText } : { textFeatures }
+      const parsed = parseCall({ path, headers: request.headers, body, callId, arrivedUnixMs, ...reading, ...named })
       return parsed.kind === 'call' ? { call: parsed.call, fields: parsed.fields } : { error: parsed.error }
     } catch (error) {
       door.count(`parsing failed: ${error instanceof Error ? error.name : 'unknown'}`)

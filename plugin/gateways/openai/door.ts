@@ -28,6 +28,8 @@ export interface OpenAiProxyParts {
   readonly timeouts: Timeouts
   /** Hash words of the prompt as features. */
   readonly textFeatures: boolean
+  /** Makes numbers of the prompt for the length predictor; it never throws. */
+  readonly readText?: (text: string) => Float32Array | undefined
   readonly clock: Clock
   readonly telemetry: { readonly startCall?: (start: SpanStart) => CallSpan }
   /** Books something lost or worked around, by a short word for what. */

@@ -28,6 +28,10 @@ export interface StoredCall {
   readonly decisionUs: number
   readonly heldMs: number
   readonly predictedOutputTokens: number | null
+  /** What predicted the length: 'model', or which fallback; null where nothing did or the call is older. */
+  readonly lengthSource: string | null
+  /** The predicted distribution as stored (see call/length-axis.ts). */
+  readonly predictedLength: Uint8Array | null
   readonly predictedTtftMs: number | null
   readonly predictedE2eMs: number | null
   readonly outcome: string
@@ -97,7 +101,8 @@ const NEIGHBOURS_MAX = 400
 const CALL = `call_id AS callId, arrived_unix_ms AS arrivedUnixMs, gateway, api, pool, model, application, tenant, task, stream,
   prompt_bytes AS promptBytes, prompt_tokens_estimate AS promptTokensEstimate, max_tokens AS maxTokens, instance_id AS instanceId, policy,
   reason, propensity, explored, policy_version AS policyVersion, length_version AS lengthVersion, decision_us AS decisionUs,
-  held_ms AS heldMs, predicted_output_tokens AS predictedOutputTokens, predicted_ttft_ms AS predictedTtftMs,
+  held_ms AS heldMs, predicted_output_tokens AS predictedOutputTokens, length_source AS lengthSource,
+  predicted_length AS predictedLength, predicted_ttft_ms AS predictedTtftMs,
   predicted_e2e_ms AS predictedE2eMs, outcome, status, error, placed_ms AS placedMs, ttft_ms AS ttftMs, tpot_ms AS tpotMs, e2e_ms AS e2eMs,
   prompt_tokens AS promptTokens, cached_prompt_tokens AS cachedPromptTokens, output_tokens AS outputTokens, tokens_from AS tokensFrom,
   censored, finish_reason AS finishReason`

@@ -40,8 +40,9 @@ export class SequenceTable {
   cachedTokens = new Int32Array(0)
   /** Leading blocks already offered to the prefix cache. */
   namedBlocks = new Int32Array(0)
-  /** For whoever placed it: output tokens predicted (NaN unknown), and 1 once its first token was heard of. */
+  /** For whoever placed it: output tokens predicted (NaN unknown), produced ones at which that is asked again, and 1 once its first token was heard of. */
   predicted = new Float64Array(0)
+  askedAgain = new Float64Array(0)
   heard = new Uint8Array(0)
   /** It was aborted while a step was under way; what the step makes of it is told to nobody. */
   gone = new Uint8Array(0)
@@ -95,6 +96,7 @@ export class SequenceTable {
     this.cachedTokens = widened(new Int32Array(size), this.cachedTokens)
     this.namedBlocks = widened(new Int32Array(size), this.namedBlocks)
     this.predicted = widened(new Float64Array(size), this.predicted)
+    this.askedAgain = widened(new Float64Array(size), this.askedAgain)
     this.heard = widened(new Uint8Array(size), this.heard)
     this.gone = widened(new Uint8Array(size), this.gone)
   }

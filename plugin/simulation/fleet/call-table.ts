@@ -1,7 +1,7 @@
 import type { DispatchView } from '../../fleet/instance.ts'
 import type { HeldCall } from '../../hold/rule.ts'
 import { SequenceTable } from '../engine/sequences.ts'
-import type { TwinCall } from './twin-call.ts'
+import type { PredictedLength, TwinCall } from './twin-call.ts'
 
 /** What one router believes of one call in flight; reused from call to call in the same slot. */
 export type Belief = { -readonly [K in keyof DispatchView]: DispatchView[K] }
@@ -21,7 +21,7 @@ export interface CallState {
   instance: number
   chosen: number
   /** What the router takes as its output length. */
-  predictedTokens: number
+  predicted: PredictedLength
   arrivedMs: number
   /** When it came to its router, the last time. */
   enteredMs: number
@@ -90,7 +90,7 @@ function create(given: TwinCall, index: number, router: number): CallState {
     router,
     instance: -1,
     chosen: -1,
-    predictedTokens: Number.NaN,
+    predicted: UNPREDICTED,
     arrivedMs: given.atMs,
     enteredMs: given.atMs,
     placedMs: Number.NaN,
@@ -104,6 +104,7 @@ function create(given: TwinCall, index: number, router: number): CallState {
     inEngine: false,
     settled: false,
     belief: {
+      stream: true,
       promptTokens: 0,
       uncachedPromptTokens: 0,
       predictedOutputTokens: 0,
@@ -134,4 +135,5 @@ function renew(call: CallState, given: TwinCall, index: number, router: number):
   call.settled = false
 }
 
+const UNPREDICTED: PredictedLength = { tokens: Number.NaN }
 export const NO_FALLBACKS: readonly number[] = []

@@ -5,12 +5,12 @@ import type { PoolPolicies } from '../../placement/choose.ts'
 import type { Rng } from '../../rng.ts'
 import type { CallTable, HeldSlot } from './call-table.ts'
 import type { Machine } from './machine.ts'
+import type { PredictedLength } from './twin-call.ts'
 import type { SimulatedTime } from './twin-ledger.ts'
 
 /** How long an answer will be, where the workload's own prediction is not to be used. */
 export interface TwinPredictor {
-  /** NaN where nothing is known. */
-  predict(call: Call): number
+  predict(call: Call): PredictedLength
   learn(call: Call, outputTokens: number): void
 }
 

@@ -139,7 +139,7 @@ export class Simulation {
     sequences.outputTokens[slot] = revealOutput(given.outputTokens, 'engine')
     sequences.blockHashes[slot] = given.blockHashes
     sequences.priority[slot] = this.#options.enginePriority
-      ? enginePriority({ call: given.call, promptTokens: given.promptTokens, predictedOutputTokens: call.predictedTokens })
+      ? enginePriority({ call: given.call, promptTokens: given.promptTokens, predictedOutputTokens: call.predicted.tokens })
       : -given.call.caller.priority
     machine.core.submit(slot)
     call.inEngine = true

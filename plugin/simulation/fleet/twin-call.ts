@@ -1,5 +1,17 @@
 import type { Call } from '../../call/call.ts'
+import type { OutputOutlook } from '../../fleet/ledger.ts'
+import type { OutputSpan } from '../../placement/candidates.ts'
 import type { TrueOutputTokens } from './truth.ts'
+
+/** What a predictor says of a call. */
+export interface PredictedLength {
+  /** Mean output tokens, NaN where nothing is known. */
+  readonly tokens: number
+  /** Absent where only a mean is known. */
+  readonly span?: OutputSpan
+  /** What is left to come while the answer grows; absent: always mean − produced. */
+  readonly outlook?: OutputOutlook
+}
 
 /** One call of a simulated workload: what arrives, what a predictor says of it, and, sealed, what it will be. */
 export interface TwinCall {
@@ -7,8 +19,10 @@ export interface TwinCall {
   readonly atMs: number
   readonly promptTokens: number
   readonly outputTokens: TrueOutputTokens
-  /** Predicted output tokens, NaN where nothing predicts. */
+  /** Predicted mean of output tokens, NaN where nothing predicts. */
   readonly predictedTokens: number
+  /** The same with its distribution, where there is more than a mean. */
+  readonly predicted?: PredictedLength
   readonly call: Call
   /** Chained hashes of the prompt's full 16-token blocks, safe integers; empty when nothing can be shared. */
   readonly blockHashes: ArrayLike<number>

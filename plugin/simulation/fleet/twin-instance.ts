@@ -31,6 +31,8 @@ export class TwinInstance implements InstanceView {
   readonly url: string
   readonly speed: number
   readonly weight = 1
+  /** Every answer of the twin is streamed. */
+  readonly wholePaceMs = Number.NaN
   readonly ledger: TwinLedger
   readonly scrape: ScrapeState
   readonly health: Health

@@ -1,4 +1,5 @@
 import type { DispatchView, LedgerView } from '../../fleet/instance.ts'
+import { expectedTokens, nextAskedTokens } from '../../fleet/ledger.ts'
 import type { EngineCore } from '../engine/core.ts'
 import { DECODING } from '../engine/sequences.ts'
 import type { CallTable } from './call-table.ts'
@@ -69,6 +70,7 @@ export class TwinLedger implements LedgerView {
       const slot = this.#slots[i] as number
       const { belief } = this.#calls.of(slot)
       belief.outputTokens = this.#outputOf(slot, steps)
+      if (belief.outputTokens >= (this.#calls.sequences.askedAgain[slot] as number)) this.#askAgain(slot, belief.outputTokens)
       this.#open[i] = belief
     }
     return this.#open
@@ -86,8 +88,9 @@ export class TwinLedger implements LedgerView {
       wide.set(this.#slots)
       this.#slots = wide
     }
-    const { belief } = this.#calls.of(slot)
+    const { belief, predicted } = this.#calls.of(slot)
     this.#calls.sequences.predicted[slot] = belief.predictedOutputTokens
+    this.#calls.sequences.askedAgain[slot] = predicted.outlook ? 1 : Number.POSITIVE_INFINITY
     this.#calls.sequences.heard[slot] = 0
     this.#slots[this.#inFlight++] = slot
     this.#placed++
@@ -125,7 +128,7 @@ export class TwinLedger implements LedgerView {
     const { nowMs } = this.#time
     if (nowMs === this.#countedMs) return
     this.#countedMs = nowMs
-    const { emittedLag, state, heard, predicted } = this.#calls.sequences
+    const { emittedLag, state, heard, predicted, askedAgain } = this.#calls.sequences
     const slots = this.#slots
     const steps = this.#core.decodeStepsBy(nowMs)
     let done = 0
@@ -134,12 +137,21 @@ export class TwinLedger implements LedgerView {
       const slot = slots[i] as number
       const output = heard[slot] === 0 ? 0 : (emittedLag[slot] as number) + (state[slot] === DECODING ? steps : 0)
       done += output
+      if (output >= (askedAgain[slot] as number)) this.#askAgain(slot, output)
       const rest = (predicted[slot] as number) - output
       // False for NaN too: nobody predicted.
       if (rest > 0) left += rest
     }
     this.#outputTokensDone = done
     this.#outputTokensLeft = left
+  }
+
+  #askAgain(slot: number, output: number): void {
+    const { sequences } = this.#calls
+    const { belief, predicted } = this.#calls.of(slot)
+    sequences.askedAgain[slot] = nextAskedTokens(output)
+    if (predicted.outlook) belief.predictedOutputTokens = expectedTokens(predicted.outlook, output) ?? belief.predictedOutputTokens
+    sequences.predicted[slot] = belief.predictedOutputTokens
   }
 
   #outputOf(slot: number, steps: number): number {

@@ -9,6 +9,7 @@ import { KV_BLOCK_TOKENS } from '../profiles.ts'
 import { type CallState, NO_FALLBACKS } from './call-table.ts'
 import type { TwinEnding, TwinRouterParts } from './router-parts.ts'
 import { isOracle, revealOutput } from './truth.ts'
+import type { PredictedLength } from './twin-call.ts'
 import { type Signals, TwinInstance } from './twin-instance.ts'
 
 /** One router of a simulated fleet: belief of its own, the policy and the hold queue of the real one. */
@@ -48,7 +49,7 @@ export class TwinRouter {
   arrive(slot: number, nowMs: number): void {
     const call = this.#parts.calls.of(slot)
     call.enteredMs = nowMs
-    call.predictedTokens = this.#predict(call)
+    call.predicted = this.#predict(call)
     call.tried.length = 0
     const { hold } = this.#parts
     if (!hold) {
@@ -59,7 +60,7 @@ export class TwinRouter {
       slot,
       call: call.given.call,
       promptTokens: call.given.promptTokens,
-      predictedOutputTokens: call.predictedTokens,
+      predictedOutputTokens: call.predicted.tokens,
       arrivedMs: nowMs,
     }
     if (hold.join(call.held, nowMs)) this.release(nowMs)
@@ -139,10 +140,10 @@ export class TwinRouter {
     this.release(nowMs)
   }
 
-  #predict(call: CallState): number {
+  #predict(call: CallState): PredictedLength {
     const { policyName, predictor } = this.#parts
-    if (isOracle(policyName)) return revealOutput(call.given.outputTokens, policyName)
-    return predictor ? predictor.predict(call.given.call) : call.given.predictedTokens
+    if (isOracle(policyName)) return { tokens: revealOutput(call.given.outputTokens, policyName) }
+    return predictor ? predictor.predict(call.given.call) : (call.given.predicted ?? { tokens: call.given.predictedTokens })
   }
 
   /** Writes the instances that may take a call to `#open` and returns how many; where nobody may, everybody present. */
@@ -172,8 +173,9 @@ export class TwinRouter {
     if (blocks.length > 0) this.#prefixes.matchBlocks(blocks, this.#matched)
     const facts = {
       promptTokens: call.given.promptTokens,
-      predictedOutputTokens: call.predictedTokens,
+      predictedOutputTokens: call.predicted.tokens,
       heldMs: nowMs - call.enteredMs,
+      ...(call.predicted.span ? { outputSpan: call.predicted.span } : {}),
     }
     const input = { call: call.given.call, facts, instances: eligible, count, matchedBlocks: this.#matched, nowMs }
     const candidates = this.#workbench.fill(input)
@@ -198,7 +200,7 @@ export class TwinRouter {
     const { belief, given } = call
     belief.promptTokens = given.promptTokens
     belief.uncachedPromptTokens = Math.ceil(given.promptTokens * (1 - prefixRatio))
-    belief.predictedOutputTokens = Math.ceil(call.predictedTokens)
+    belief.predictedOutputTokens = Math.ceil(call.predicted.tokens)
     belief.dispatchedMs = time.nowMs
     belief.firstTokenMs = Number.NaN
     belief.outputTokens = 0

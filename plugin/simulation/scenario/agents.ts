@@ -7,10 +7,10 @@ import { KV_BLOCK_TOKENS } from '../profiles.ts'
 import { logNormal } from '../tasks.ts'
 import { BYTES_PER_TOKEN, blockHashesOf, countTokens } from '../tokens.ts'
 import { poissonGaps } from './arrivals.ts'
-import { predictWithError } from './generated.ts'
+import { type ErrorPlan, predictionOf } from './length-errors.ts'
 
 /** Sessions of agents that send their whole history with each step, so that every prompt is the last one, its answer and something new. */
-export interface AgentPlan {
+export interface AgentPlan extends ErrorPlan {
   readonly sessionsPerS: number
   readonly sessions: number
   /** Tokens of the instructions that all sessions share. */
@@ -22,7 +22,6 @@ export interface AgentPlan {
   readonly outputTokens: number
   /** From one step's arrival to the next: what the agent's tools and the answer take, mean ms, exponential. */
   readonly stepMs: number
-  readonly sigma: number
   readonly rng: Rng
 }
 
@@ -62,7 +61,7 @@ export function generateAgents(plan: AgentPlan): TwinCall[] {
         atMs,
         promptTokens,
         outputTokens: sealOutput(outputTokens),
-        predictedTokens: predictWithError(outputTokens, plan.sigma, errors),
+        ...predictionOf(outputTokens, plan, errors),
         call: describeCall({
           id: i + 1,
           atMs,
@@ -93,10 +92,7 @@ function drawTokens(mean: number, rng: Rng): number {
  * The recorded sessions of lmcache-agent-trace (`*.jsonl`, one step per line with its text), each started anew after an exponential time and at its own pace;
  * shared beginnings are those of the texts themselves.
  */
-export function readAgentSessions(
-  folder: string,
-  plan: { readonly sessionsPerS: number; readonly sigma: number; readonly rng: Rng },
-): TwinCall[] {
+export function readAgentSessions(folder: string, plan: { readonly sessionsPerS: number; readonly rng: Rng } & ErrorPlan): TwinCall[] {
   const gapMs = poissonGaps(plan.sessionsPerS, plan.rng.stream('sessions'))
   const errors = plan.rng.stream('prediction errors')
   const caller = callerOf('agent')
@@ -123,7 +119,7 @@ export function readAgentSessions(
         atMs,
         promptTokens,
         outputTokens: sealOutput(outputTokens),
-        predictedTokens: predictWithError(outputTokens, plan.sigma, errors),
+        ...predictionOf(outputTokens, plan, errors),
         call: describeCall({
           id: i + 1,
           atMs,

@@ -5,7 +5,7 @@ import { createLearnedRule } from '../../hold/learned-rule.ts'
 import type { HoldRule } from '../../hold/rule.ts'
 import type { EngineShape } from '../../impact/engine-shape.ts'
 import type { LearnedModel } from '../../placement/learned-model.ts'
-import { createShapeOf, createTwinPolicy, LEARNED, type PolicyParts } from '../../placement/policies.ts'
+import { createPolicy, createShapeOf, createTwinPolicy, LEARNED, type PolicyParts } from '../../placement/policies.ts'
 import type { Policy } from '../../placement/policy.ts'
 import { createRng } from '../../rng.ts'
 import type { HeldSlot } from '../fleet/call-table.ts'
@@ -29,11 +29,14 @@ export interface Arm {
 const ENGINE_PRIORITY = 'engine-priority'
 
 /** Circumstances of a run besides the scenario's own. */
-export interface Circumstances extends Pick<SimulationOptions, 'routers' | 'scrapeMs' | 'decisionMs' | 'networkMs' | 'predictor'> {
+export interface Circumstances
+  extends Pick<SimulationOptions, 'routers' | 'scrapeMs' | 'decisionMs' | 'networkMs' | 'predictor' | 'script'> {
   /** What `learned` decides by. */
   readonly model?: LearnedModel
   /** What the policy believes of an instance's engine; its own profile by default. */
   readonly believes?: (name: string) => EngineShape
+  /** Every second router is another gateway's, deciding by this rule and holding nothing; its calls are not counted. Two routers then. */
+  readonly foreignPolicy?: string
 }
 
 /** "least-kv", "least-kv + kv-time" or "least-kv + engine-priority" as an arm. Throws on an unknown order of holding. */
@@ -59,7 +62,8 @@ export function playArm(
   arm: Arm,
   given: { readonly scenario: Scenario; readonly calls: readonly TwinCall[]; readonly seed: number } & Circumstances,
 ): Score {
-  const { scenario, calls, seed, model, believes, ...circumstances } = given
+  const { scenario, calls, seed, model, believes, foreignPolicy, ...circumstances } = given
+  const isForeign = (router: number): boolean => foreignPolicy !== undefined && router % 2 === 1
   const sheet = new ScoreSheet(scenario.fleet.length)
   const shapes = new Map<string, EngineShape>(scenario.fleet.map(({ name, profile }) => [name, believes?.(name) ?? profile]))
   const parts = { profileOf: (instance: InstanceView) => shapes.get(instance.name), model }
@@ -67,7 +71,7 @@ export function playArm(
   const policyOf = (router: number): Policy => {
     const known = policies.get(router)
     if (known) return known
-    const made = createTwinPolicy(arm.policy, parts)
+    const made = isForeign(router) ? createPolicy(foreignPolicy as string, parts) : createTwinPolicy(arm.policy, parts)
     policies.set(router, made)
     return made
   }
@@ -78,9 +82,12 @@ export function playArm(
     calls: streamOf(calls),
     policy: policyOf,
     policyName: arm.policy,
-    ...holdOf(arm, policyOf(0), parts),
+    ...(foreignPolicy === undefined ? {} : { routers: 2 }),
+    ...holdOf(arm, policyOf(0), { ...parts, isForeign }),
     rng: createRng(seed).stream('policy'),
-    onEnd: (end) => sheet.add(end),
+    onEnd: (end) => {
+      if (!isForeign(end.router)) sheet.add(end)
+    },
     ...(scenario.script ? { script: scenario.script } : {}),
     ...(scenario.clientRetries ? { clientRetries: scenario.clientRetries } : {}),
   })
@@ -88,9 +95,18 @@ export function playArm(
 }
 
 /** A hold queue per router: the arm's own, or the one that the policy itself brings. */
-export function holdOf(arm: Arm, policy: Policy, parts: PolicyParts): Pick<SimulationOptions, 'hold'> {
+export function holdOf(
+  arm: Arm,
+  policy: Policy,
+  parts: PolicyParts & { readonly isForeign?: (router: number) => boolean },
+): Pick<SimulationOptions, 'hold'> {
   const rule = ruleOf(arm, policy, parts)
-  return rule ? { hold: () => new HoldQueue<HeldSlot>({ rule: rule() }) } : {}
+  return rule ? { hold: (router) => new HoldQueue<HeldSlot>({ rule: parts.isForeign?.(router) ? createOpenRule() : rule() }) } : {}
+}
+
+/** Holds nobody. */
+function createOpenRule(): HoldRule {
+  return createHoldRule({ order: 'fcfs', waitingMax: Number.POSITIVE_INFINITY, reserveRatio: undefined })
 }
 
 function ruleOf({ hold, policy: name }: Arm, policy: Policy, parts: PolicyParts): (() => HoldRule) | undefined {

@@ -3,6 +3,7 @@ import { sealOutput } from '../fleet/truth.ts'
 import { type CallStream, callerOf, describeCall, type TwinCall } from '../fleet/twin-call.ts'
 import { KV_BLOCK_TOKENS } from '../profiles.ts'
 import { gammaGaps, poissonGaps } from './arrivals.ts'
+import { type LengthErrors, predictionOf } from './length-errors.ts'
 import type { Mix, MixCall } from './mixes.ts'
 
 /** A generated workload: how many calls, how fast, of what. */
@@ -14,14 +15,11 @@ export interface GeneratedPlan {
   readonly arrivalCv?: number
   /** Spread of the predicted length: d̂ = max(1, round(d·e^(σ·N(0,1)))). */
   readonly sigma: number
+  /** What predicted lengths are instead. */
+  readonly errors?: LengthErrors | undefined
   /** Tokens of a system prompt that all calls of one application share; none by default. */
   readonly systemTokens?: number
   readonly rng: Rng
-}
-
-/** What a predictor with log-normal error `sigma` says of a call of `outputTokens`: max(1, round(d·e^(σ·N(0,1)))). */
-export function predictWithError(outputTokens: number, sigma: number, rng: Rng): number {
-  return Math.max(1, Math.round(outputTokens * Math.exp(sigma * rng.normal())))
 }
 
 /**
@@ -29,7 +27,7 @@ export function predictWithError(outputTokens: number, sigma: number, rng: Rng):
  * same calls, and another σ or rate changes nothing else (common random numbers).
  */
 export function generateCalls(plan: GeneratedPlan): CallStream {
-  const { mix, sigma, rng } = plan
+  const { mix, rng } = plan
   const arrivals = rng.stream('arrivals')
   const contents = rng.stream('contents')
   const errors = rng.stream('prediction errors')
@@ -52,7 +50,7 @@ export function generateCalls(plan: GeneratedPlan): CallStream {
         atMs,
         id: ++id,
         caller,
-        predictedTokens: predictWithError(drawn.outputTokens, sigma, errors),
+        prediction: predictionOf(drawn.outputTokens, plan, errors),
         systemTokens: plan.systemTokens ?? 0,
       })
     },
@@ -63,18 +61,18 @@ interface Drawn extends MixCall {
   readonly atMs: number
   readonly id: number
   readonly caller: TwinCall['call']['caller']
-  readonly predictedTokens: number
+  readonly prediction: Pick<TwinCall, 'predictedTokens' | 'predicted'>
   readonly systemTokens: number
 }
 
-function describeDrawn({ atMs, id, caller, predictedTokens, systemTokens, ...drawn }: Drawn): TwinCall {
+function describeDrawn({ atMs, id, caller, prediction, systemTokens, ...drawn }: Drawn): TwinCall {
   const promptTokens = drawn.promptTokens + systemTokens
   const shared = systemTokens === 0 ? undefined : sharedPrefix(drawn.application, systemTokens)
   return {
     atMs,
     promptTokens,
     outputTokens: sealOutput(drawn.outputTokens),
-    predictedTokens,
+    ...prediction,
     call: describeCall({ id, atMs, promptTokens, caller, ...(shared ? { prefixBlocks: shared.prefixBlocks } : {}) }),
     blockHashes: shared ? shared.blockHashes : NO_HASHES,
   }

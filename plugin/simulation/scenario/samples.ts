@@ -60,12 +60,13 @@ function agentScenario(fleet: readonly MachineSpec[]): Scenario {
     label: 'a100-8b, generated agent sessions with growing prefixes',
     fleet,
     callsPerS: AGENT_SESSIONS_PER_S * AGENT_PLAN.meanSteps,
-    calls: ({ seed, sigma = SIGMA, rateFactor = 1 }) =>
+    calls: ({ seed, sigma = SIGMA, errors, rateFactor = 1 }) =>
       generateAgents({
         ...AGENT_PLAN,
         sessionsPerS: AGENT_SESSIONS_PER_S * rateFactor,
         sessions: AGENT_SESSIONS,
         sigma,
+        errors,
         rng: createRng(seed).stream('agents'),
       }),
   }

@@ -4,6 +4,7 @@ import type { TwinCall } from '../fleet/twin-call.ts'
 import { profileNamed } from '../profiles.ts'
 import { instanceCallsPerS } from '../saturation.ts'
 import { generateCalls } from './generated.ts'
+import type { LengthErrors } from './length-errors.ts'
 import { drawPaper, drawWide, type Mix } from './mixes.ts'
 
 /** How one scenario is played; everything a policy may be compared under but the policy. */
@@ -25,6 +26,8 @@ export interface CallsPlan {
   readonly seed: number
   /** σ of the predicted length; 0.5 by default. */
   readonly sigma?: number
+  /** What predicted lengths are instead of log-normally wrong: as a real predictor's. */
+  readonly errors?: LengthErrors | undefined
   /** Times the scenario's own rate; 1 by default. */
   readonly rateFactor?: number
 }
@@ -57,12 +60,13 @@ export function generatedScenario(row: Row): Scenario {
     label: `${profiles}, mix ${row.mixName}`,
     fleet: row.fleet,
     callsPerS: row.callsPerS,
-    calls: ({ seed, sigma = SIGMA, rateFactor = 1 }) => {
+    calls: ({ seed, sigma = SIGMA, errors, rateFactor = 1 }) => {
       const stream = generateCalls({
         mix: row.mix,
         callsPerS: row.callsPerS * rateFactor,
         calls: row.calls ?? CALLS,
         sigma,
+        errors,
         rng: createRng(seed).stream(row.mixName),
         ...(row.arrivalCv === undefined ? {} : { arrivalCv: row.arrivalCv }),
       })

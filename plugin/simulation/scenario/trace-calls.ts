@@ -3,7 +3,7 @@ import { sealOutput } from '../fleet/truth.ts'
 import { callerOf, describeCall, type TwinCall } from '../fleet/twin-call.ts'
 import { KV_BLOCK_TOKENS } from '../profiles.ts'
 import type { TraceCall } from '../traces.ts'
-import { predictWithError } from './generated.ts'
+import { type ErrorPlan, predictionOf } from './length-errors.ts'
 
 /** Tokens behind one hash id of a trace (Mooncake's), and behind one prefix block of the router (256 bytes). */
 const HASH_ID_TOKENS = 512
@@ -15,10 +15,7 @@ const BLOCKS_PER_ID = HASH_ID_TOKENS / PREFIX_BLOCK_TOKENS
 const RESAMPLED_MS = 60_000
 
 /** The calls of a trace with an index for prediction errors; times as in the trace divided by `speed`. */
-export function traceCalls(
-  trace: readonly TraceCall[],
-  plan: { readonly speed: number; readonly sigma: number; readonly rng: Rng },
-): TwinCall[] {
+export function traceCalls(trace: readonly TraceCall[], plan: { readonly speed: number; readonly rng: Rng } & ErrorPlan): TwinCall[] {
   const errors = plan.rng.stream('prediction errors')
   return trace.map((call, i) => {
     const { promptTokens, outputTokens, hashIds } = call
@@ -29,7 +26,7 @@ export function traceCalls(
       atMs: call.atMs / plan.speed,
       promptTokens,
       outputTokens: sealOutput(outputTokens),
-      predictedTokens: predictWithError(outputTokens, plan.sigma, errors),
+      ...predictionOf(outputTokens, plan, errors),
       call: describeCall({
         id: i + 1,
         atMs: call.atMs / plan.speed,

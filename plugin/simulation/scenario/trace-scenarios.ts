@@ -49,8 +49,8 @@ async function servegenDay(folder: string): Promise<Scenario> {
     label: 'a100-8b, 24 hours of ServeGen m-small in ten minutes',
     fleet,
     callsPerS: (1000 * draw(1, 1).length) / ((DAY.hours * 3_600_000) / DAY.speed),
-    calls: ({ seed, sigma = SIGMA, rateFactor = 1 }) =>
-      traceCalls(draw(seed, rateFactor), { speed: 1, sigma, rng: createRng(seed).stream('servegen-day') }),
+    calls: ({ seed, sigma = SIGMA, errors, rateFactor = 1 }) =>
+      traceCalls(draw(seed, rateFactor), { speed: 1, sigma, errors, rng: createRng(seed).stream('servegen-day') }),
   }
 }
 
@@ -63,8 +63,13 @@ async function agentSessions(folder: string): Promise<Scenario> {
     label: 'a100-8b, recorded mini-SWE agents',
     fleet: sameMachines('a100-8b', 2),
     callsPerS: SESSIONS_PER_S * 10,
-    calls: ({ seed, sigma = SIGMA, rateFactor = 1 }) =>
-      readAgentSessions(folder, { sessionsPerS: SESSIONS_PER_S * rateFactor, sigma, rng: createRng(seed).stream('agent-sessions') }),
+    calls: ({ seed, sigma = SIGMA, errors, rateFactor = 1 }) =>
+      readAgentSessions(folder, {
+        sessionsPerS: SESSIONS_PER_S * rateFactor,
+        sigma,
+        errors,
+        rng: createRng(seed).stream('agent-sessions'),
+      }),
   }
 }
 
@@ -93,9 +98,9 @@ async function scaledTrace(name: string, file: string, half: 'first' | 'second')
     label: `a100-8b, ${name} trace × ${speed.toFixed(2)}`,
     fleet,
     callsPerS: (trace.length / durationS) * speed,
-    calls: ({ seed, sigma = SIGMA, rateFactor = 1 }) => {
+    calls: ({ seed, sigma = SIGMA, errors, rateFactor = 1 }) => {
       const rng = createRng(seed).stream(name)
-      return traceCalls(resampleBlocks(trace, rng), { speed: speed * rateFactor, sigma, rng })
+      return traceCalls(resampleBlocks(trace, rng), { speed: speed * rateFactor, sigma, errors, rng })
     },
   }
 }
@@ -114,8 +119,8 @@ async function overloadTrace(plan: {
     label: `a100-8b, first ${plan.calls} calls of the trace × ${plan.speed}`,
     fleet: sameMachines('a100-8b', 2),
     callsPerS: (trace.length / durationS) * plan.speed,
-    calls: ({ seed, sigma = SIGMA, rateFactor = 1 }) =>
-      traceCalls(trace, { speed: plan.speed * rateFactor, sigma, rng: createRng(seed).stream(plan.name) }),
+    calls: ({ seed, sigma = SIGMA, errors, rateFactor = 1 }) =>
+      traceCalls(trace, { speed: plan.speed * rateFactor, sigma, errors, rng: createRng(seed).stream(plan.name) }),
   }
 }
 

@@ -36,9 +36,9 @@ export function measureTime(parts: {
   const time = (one: LengthCase, text: string): number => {
     const startMs = systemClock.nowMs()
     const call = { ...one.call, reading: readText(text) }
-    lengths.predict('pool', call, 100)
+    const prediction = lengths.predict('pool', call, 100)
     const endMs = systemClock.nowMs()
-    lengths.learn('pool', call, one.outputTokens)
+    lengths.learn('pool', call, one, prediction)
     return (endMs - startMs) * 1_000
   }
   for (let i = 0; i < WARM; i++) time(real[i % real.length]!, real[i % real.length]!.of.prompt!)

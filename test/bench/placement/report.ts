@@ -1,9 +1,10 @@
 import type { Score } from '../../../plugin/simulation/scenario/score.ts'
 import type { Scores } from './crew.ts'
-import { type Estimate, meanOf, pairedGain } from './statistics.ts'
+import { type Estimate, meanOf, pairedGain, pairedRatio } from './statistics.ts'
 import { keyOf, type Unit } from './work.ts'
 
-type Measure = Exclude<keyof Score, 'shares'>
+/** A figure of a score that is one number. */
+export type Measure = Exclude<keyof Score, 'shares'>
 
 /** One arm in one scenario under one set of circumstances, over all its seeds. */
 export interface Cell {
@@ -18,6 +19,8 @@ export interface Cell {
   readonly best: string
   readonly gainVsBest: Estimate
   readonly makespanGain: Estimate
+  /** Ratio of a measure to another arm's, seed by seed. */
+  readonly ratioTo: (arm: string, measure: Measure) => Estimate
   /** Largest share of the calls that one instance got. */
   readonly busiestShare: number
 }
@@ -47,6 +50,7 @@ function compareGroup(group: readonly Unit[], scores: Scores): Cell[] {
     gainVsRoundRobin: pairedGain(values(arm, 'meanE2eMs'), values('round-robin', 'meanE2eMs')),
     best,
     gainVsBest: pairedGain(values(arm, 'meanE2eMs'), values(best, 'meanE2eMs')),
+    ratioTo: (other, measure) => pairedRatio(values(arm, measure), values(other, measure)),
     makespanGain: pairedGain(values(arm, 'makespanMs'), values('round-robin', 'makespanMs')),
     busiestShare: Math.max(...scoresOf(arm).map((score) => Math.max(...score.shares))),
   }))

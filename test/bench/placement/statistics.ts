@@ -25,6 +25,11 @@ export function pairedGain(ours: readonly number[], theirs: readonly number[]): 
   return estimate(ours.map((value, i) => 1 - value / (theirs[i] as number)))
 }
 
+/** Paired ratio ours/theirs seed by seed. */
+export function pairedRatio(ours: readonly number[], theirs: readonly number[]): Estimate {
+  return estimate(ours.map((value, i) => value / (theirs[i] as number)))
+}
+
 /** Plain mean. */
 export function meanOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length

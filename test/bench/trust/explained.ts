@@ -107,6 +107,7 @@ function changesForReal(
     speed: takes('speed') ? other.speed : own.speed,
     weight: takes('weight') ? other.weight : own.weight,
     slowStartRatio: own.slowStartRatio,
+    wholePaceMs: takes('inFlight') && readsCalls ? other.wholePaceMs : own.wholePaceMs,
     ledger: takes('inFlight') && readsCalls ? other.ledger : own.ledger,
     scrape: columns.some((column) => SCRAPED.has(column)) ? other.scrape : own.scrape,
   }

@@ -94,7 +94,7 @@ export async function startLitellm(start: LitellmStart): Promise<LitellmProxy> {
     },
   }
   running.add(proxy)
-  for (let tries = 0; tries < 240; tries++) {
+  for (let tries = 0; tries < 600; tries++) {
     if (isGone) break
     const reply = await fetch(`${proxy.url}/health/liveliness`).catch(() => undefined)
     if (reply?.ok) return proxy

@@ -50,7 +50,17 @@ async function until(so: () => boolean): Promise<void> {
 
 /** Writes to a stream and waits for what comes back. */
 function answerTo(stream: ClientHttp2Stream, text: string): Promise<Buffer> {
-  const back = new Promise<Buffer>((resolve) => stream.once('data', resolve))
+  const back = new Promise<Buffer>((resolve) => {
+    const came: Buffer[] = []
+    const take = (bytes: Buffer): void => {
+      came.push(bytes)
+      // A window that runs out splits an answer.
+      if (Buffer.concat(came).length < Buffer.byteLength(text)) return
+      stream.off('data', take)
+      resolve(Buffer.concat(came))
+    }
+    stream.on('data', take)
+  })
   stream.write(text)
   return back
 }

@@ -1,0 +1,170 @@
+import { KV_BLOCK_TOKENS, PROFILES, type Profile } from '../simulation/profiles.ts'
+import { playEngine } from './play-engine.ts'
+import { costAt, type Fit, fitPoint } from './profile-fit.ts'
+import { frameOf } from './profile-law.ts'
+import { type InstanceLog, partOf } from './profile-rows.ts'
+
+/** What decides which calls run together, as far as the log tells. */
+export interface Limits {
+  readonly kvBlocks: number
+  readonly kvFrom: 'told' | 'scrapes' | 'most seen' | 'prior'
+  readonly seats: number
+  readonly seatsFrom: 'scrapes' | 'most seen' | 'prior'
+}
+
+/** What an instance's metrics said at a moment; NaN unknown. */
+export interface ProfileScrape {
+  readonly instance: string
+  readonly takenUnixMs: number
+  readonly waiting: number
+  readonly running: number
+  readonly kvUsageRatio: number
+}
+
+/** Calls that decide between the shipped profiles. */
+const RANKED_CALLS = 2_500
+/** A start that costs this much more than the best one is not tried. */
+const START_RATIO = 20
+const STARTS = 2
+const FIRST_ROUNDS = 6
+/** A first fit that costs this much more than the best one is not followed. */
+const FOLLOW_RATIO = 6
+/** Tokens a step may compute, as engines are configured. */
+const BUDGETS = { v1: [512, 1024, 2048, 4096, 8192], v0: [2048, 4096, 8192, 16_384] } as const
+/** Another setting has to explain this much more to be believed. */
+const BETTER = 0.95
+
+/** The best fits from several shipped profiles as starts, the first one the best. */
+export function fitFromShipped(logs: readonly InstanceLog[], limits: Limits): Fit {
+  const few = logs.map((log) => partOf(log, 0, RANKED_CALLS))
+  const ranked = [...PROFILES.values()]
+    .map((profile) => {
+      const shaped = withLimits(profile, limits)
+      const { frame, start } = frameOf(shaped, paceFactor(shaped, few))
+      return { frame, start, cost: costAt(frame, start, few) }
+    })
+    .sort((a, b) => a.cost - b.cost)
+  const least = ranked[0]?.cost ?? 0
+  // Which order an engine keeps shows in the fit only: of each order the best start is followed as long as it stays in sight.
+  const followed = (['v0', 'v1'] as const).flatMap((order) => {
+    const starts = ranked.filter(({ frame, cost }) => frame.base.order === order && cost <= START_RATIO * least).slice(0, STARTS)
+    const fits = starts.map(({ frame, start }) => fitPoint(frame, start, few, FIRST_ROUNDS)).sort((x, y) => x.cost - y.cost)
+    return fits.slice(0, 1)
+  })
+  const nearest = Math.min(...followed.map(({ cost }) => cost))
+  const whole = followed
+    .filter(({ cost }) => cost <= FOLLOW_RATIO * nearest)
+    .map(({ frame, point }) => fitPoint(frame, point, logs))
+    .sort((x, y) => x.cost - y.cost)
+  return withBestBudget(whole[0] as Fit, logs)
+}
+
+function withBestBudget(fit: Fit, logs: readonly InstanceLog[]): Fit {
+  let best = fit
+  for (const budgetTokens of BUDGETS[fit.frame.base.order]) {
+    if (budgetTokens === fit.frame.base.budgetTokens) continue
+    const frame = { ...fit.frame, base: { ...fit.frame.base, budgetTokens } }
+    if (costAt(frame, fit.point, logs) > 1.5 * best.cost) continue
+    const other = fitPoint(frame, fit.point, logs, FIRST_ROUNDS)
+    if (other.cost < BETTER * best.cost) best = other
+  }
+  return best
+}
+
+/** The profile with the limits in it. */
+export function withLimits(profile: Profile, { kvBlocks, seats }: Limits): Profile {
+  return { ...profile, kvBlocks, seats }
+}
+
+/** Logged over played median time per token. */
+function paceFactor(profile: Profile, logs: readonly InstanceLog[]): number {
+  const ratios: number[] = []
+  for (const log of logs) {
+    const times = playEngine(profile, log.calls)
+    for (let i = 0; i < log.judged.length; i++) {
+      if (log.judged[i] === 0 || (log.calls.outputTokens[i] as number) < 3) continue
+      const played = (times.e2eMs[i] as number) - (times.ttftMs[i] as number)
+      const logged = (log.e2eMs[i] as number) - (log.ttftMs[i] as number)
+      if (played > 0 && logged > 0) ratios.push(logged / played)
+    }
+  }
+  ratios.sort((a, b) => a - b)
+  return ratios[Math.floor(ratios.length / 2)] ?? 1
+}
+
+/**
+ * Seats and memory of an instance. Told by its metrics where they are there; else from the most that was seen to run at once while others waited: an engine that
+ * could have run more would have.
+ */
+export function limitsOf(given: {
+  readonly log: InstanceLog
+  readonly toldKvTokens: number
+  readonly scrapes: readonly ProfileScrape[]
+  readonly prior: Profile
+}): Limits {
+  const { log, toldKvTokens, scrapes, prior } = given
+  const seen = mostSeen(log)
+  const full = scrapes.filter((one) => one.waiting > 0 && one.running > 0)
+  const kv =
+    toldKvTokens > 0
+      ? ({ kvBlocks: Math.floor(toldKvTokens / KV_BLOCK_TOKENS), kvFrom: 'told' } as const)
+      : seen.isLimited && seen.tokens > 0 && seen.seatsSpread > 0.15
+        ? ({ kvBlocks: Math.ceil(seen.tokens / KV_BLOCK_TOKENS), kvFrom: 'most seen' } as const)
+        : ({ kvBlocks: Math.max(prior.kvBlocks, Math.ceil((1.2 * seen.tokens) / KV_BLOCK_TOKENS)), kvFrom: 'prior' } as const)
+  const mostRunning = Math.max(0, ...full.map((one) => one.running))
+  const atMost = full.filter((one) => one.running >= mostRunning).length
+  // At the seats' limit the count stands still at it; at the memory's it wanders.
+  if (full.length >= 20 && atMost > 0.2 * full.length) return { ...kv, seats: mostRunning, seatsFrom: 'scrapes' }
+  if (full.length === 0 && seen.isLimited && seen.seatsSpread < 0.05) return { ...kv, seats: seen.running, seatsFrom: 'most seen' }
+  return { ...kv, seats: Math.max(prior.seats, seen.running), seatsFrom: 'prior' }
+}
+
+interface MostSeen {
+  /** Calls between their first token and their end at once, and tokens of their contexts. */
+  readonly running: number
+  readonly tokens: number
+  /** Calls waited long enough that a limit must have held them back. */
+  readonly isLimited: boolean
+  /** Spread of the running calls over moments at which others waited, relative. */
+  readonly seatsSpread: number
+}
+
+function mostSeen({ calls, ttftMs, e2eMs }: InstanceLog): MostSeen {
+  interface Event {
+    readonly atMs: number
+    readonly running: number
+    readonly waiting: number
+    readonly tokens: number
+  }
+  const events: Event[] = []
+  for (let i = 0; i < ttftMs.length; i++) {
+    const atMs = calls.dispatchedMs[i] as number
+    const firstMs = atMs + (ttftMs[i] as number)
+    const endMs = atMs + (e2eMs[i] as number)
+    const context = (calls.promptTokens[i] as number) + (calls.outputTokens[i] as number) / 2
+    if (!(endMs >= firstMs)) continue
+    events.push({ atMs, running: 0, waiting: 1, tokens: 0 }, { atMs: firstMs, running: 1, waiting: -1, tokens: context })
+    events.push({ atMs: endMs, running: -1, waiting: 0, tokens: -context })
+  }
+  events.sort((a, b) => a.atMs - b.atMs)
+  const [running, tokens]: [number[], number[]] = [[], []]
+  let [nowRunning, nowWaiting, nowTokens] = [0, 0, 0]
+  for (const event of events) {
+    nowRunning += event.running
+    nowWaiting += event.waiting
+    nowTokens += event.tokens
+    if (nowWaiting < 4) continue
+    running.push(nowRunning)
+    tokens.push(nowTokens)
+  }
+  running.sort((a, b) => a - b)
+  tokens.sort((a, b) => a - b)
+  const at = (sorted: readonly number[], share: number): number => sorted[Math.floor(share * (sorted.length - 1))] ?? 0
+  const [low, high] = [at(running, 0.25), at(running, 0.999)]
+  return {
+    running: high,
+    tokens: at(tokens, 0.99),
+    isLimited: running.length > 0.05 * events.length,
+    seatsSpread: high > 0 ? (high - low) / high : 1,
+  }
+}

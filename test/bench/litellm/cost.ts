@@ -1,0 +1,72 @@
+import type { Agent } from 'undici'
+import type { MeasuredCall } from '../../../plugin/simulation/call-client.ts'
+import { endProxies, type LitellmProxy } from '../../e2e/litellm/proxy.ts'
+import { atMost, type Bar, median, progress, quantile, type Row, rounded, startNode } from '../harness.ts'
+import { meanOf, type Running, sendAll, startPhasewise, startProxy } from './site.ts'
+
+/** What asking Phasewise costs: 50 calls/s to instances that answer at once, through LiteLLM with and without it, in turns. */
+
+const CALLS_PER_S = 50
+const P50_MS_GOAL = 2
+const P99_MS_GOAL = 8
+/** Imports, connections, Python's own specialisation of hot code. */
+const WARM_SECONDS = 5
+
+export interface CostOptions {
+  readonly rounds: number
+  readonly seconds: number
+  readonly policy: string
+}
+
+interface Figures {
+  readonly p50Ms: number
+  readonly p99Ms: number
+}
+
+/** Each round plays both, the other first each time; its difference counts, and of the rounds the median: one disturbed round decides nothing. */
+export async function measureCost(
+  options: CostOptions,
+  agent: Agent,
+  running: Running,
+): Promise<{ readonly rows: readonly Row[]; readonly bars: readonly Bar[] }> {
+  const upstream = startNode(new URL('../proxy/upstream.ts', import.meta.url).pathname, ['3'])
+  running.push(upstream)
+  const ports = ((await upstream.printed(/ports ([\d,]+)/))[1] ?? '').split(',')
+  const instances = ports.map((port) => ({ url: `http://127.0.0.1:${port}` }))
+  const site = await startPhasewise(instances, options.policy, running)
+  const proxies = await Promise.all([false, true].map((asks) => startProxy(site, { strategy: 'simple-shuffle', asks })))
+  for (const proxy of proxies) await play(proxy, agent, WARM_SECONDS)
+  const added: Figures[] = []
+  const all: number[][] = [[], []]
+  for (let i = 0; i < options.rounds; i++) {
+    const of: Figures[] = []
+    for (const k of i % 2 === 0 ? [0, 1] : [1, 0]) {
+      const times = (await play(proxies[k] as LitellmProxy, agent, options.seconds)).map((one) => one.e2eMs)
+      all[k]?.push(...times)
+      of[k] = { p50Ms: quantile(times, 0.5), p99Ms: quantile(times, 0.99) }
+    }
+    const [without, within] = of as [Figures, Figures]
+    added.push({ p50Ms: within.p50Ms - without.p50Ms, p99Ms: within.p99Ms - without.p99Ms })
+    progress(i + 1, options.rounds, `cost: added p50 ${added.at(-1)?.p50Ms.toFixed(2)} ms, p99 ${added.at(-1)?.p99Ms.toFixed(2)} ms`)
+  }
+  await endProxies()
+  const rows = ['LiteLLM', 'LiteLLM + Phasewise'].map((what, k) => ({
+    what: `${what}, ${CALLS_PER_S} calls/s`,
+    calls: all[k]?.length ?? 0,
+    'E2E mean ms': rounded(meanOf(all[k] ?? [])),
+    'E2E p50 ms': rounded(quantile(all[k] ?? [], 0.5)),
+    'E2E p99 ms': rounded(quantile(all[k] ?? [], 0.99)),
+  }))
+  const of = (figure: keyof Figures): number => rounded(median(added.map((one) => one[figure])))
+  return { rows, bars: [atMost('addedP50Ms', of('p50Ms'), P50_MS_GOAL), atMost('addedP99Ms', of('p99Ms'), P99_MS_GOAL)] }
+}
+
+/** Calls at an even pace; throws where one fails. */
+export async function play(proxy: LitellmProxy, agent: Agent, seconds: number): Promise<MeasuredCall[]> {
+  const body = { model: 'chat', messages: [{ role: 'user', content: 'What is the capital of France?' }], max_tokens: 8 }
+  const calls = Array.from({ length: seconds * CALLS_PER_S }, (_, i) => ({ atMs: (i / CALLS_PER_S) * 1_000, body }))
+  const measured = await sendAll(proxy, agent, calls)
+  const failed = measured.find((one) => !one.ok)
+  if (failed) throw new Error(`a call failed: ${failed.failure}`)
+  return measured
+}

@@ -1,0 +1,213 @@
+import { copyFileSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import OpenAI from 'openai'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { stringify } from 'yaml'
+import { ask, storedCalls } from './database.ts'
+import { endProxies, installLitellm, type LitellmProxy, MASTER_KEY, startLitellm } from './litellm/proxy.ts'
+import { endAll, eventually, freePorts, makeFolder, type RunningProcess, type Site, startInstance, startSite } from './processes.ts'
+
+/** LiteLLM's own proxy where the fleet changes, is full, or is shared: holding, deployments added at run time, hosted providers, several workers. */
+
+const HOOK = new URL('../../plugin/gateways/litellm/phasewise_litellm.py', import.meta.url).pathname
+const GROW = new URL('./litellm/grow.py', import.meta.url).pathname
+
+let site: Site & { readonly phasewise: RunningProcess }
+let placements = ''
+let urls: readonly string[] = []
+let hosted: Server
+let hostedCalls = 0
+let one: LitellmProxy
+let two: LitellmProxy
+
+beforeAll(async () => {
+  installLitellm()
+  const instances = await Promise.all([startInstance(), startInstance(), startInstance(), startInstance({ profile: 'v100-llama-2-7b' })])
+  urls = instances.map(({ url }) => url)
+  hosted = createServer((request, response) => {
+    hostedCalls++
+    request.resume()
+    const choices = [{ index: 0, message: { role: 'assistant', content: 'from elsewhere' }, finish_reason: 'stop' }]
+    const usage = { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 }
+    response.writeHead(200, { 'content-type': 'application/json' })
+    response.end(JSON.stringify({ id: 'x', object: 'chat.completion', created: 1, model: 'm', choices, usage }))
+  })
+  await new Promise<void>((resolve) => hosted.listen(0, '127.0.0.1', resolve))
+  const [port, proxy, admin, metrics] = await freePorts(4)
+  placements = `http://127.0.0.1:${port}`
+  const socket = join(makeFolder(), 'api.sock')
+  const file = join(makeFolder(), 'instances.yaml')
+  writeFileSync(file, stringify([named(0), named(1)]))
+  site = await startSite([], {
+    gateways: { openai: { listen: proxy }, placements: { listen: port, socket, loopbackWithoutKey: true }, envoy: { listen: 'off' } },
+    admin: { listen: admin },
+    telemetry: { metrics },
+    pools: [
+      { name: 'llama-2-7b', engine: 'virtual', instancesFile: file },
+      { name: 'full', engine: 'virtual', hold: { order: 'fcfs', waitingMax: 0 }, instances: [{ name: 'slow', url: urls[3] }] },
+    ],
+  })
+  grow = () => writeFileSync(file, stringify([named(0), named(1), named(2)]))
+  const hostedUrl = `http://127.0.0.1:${(hosted.address() as AddressInfo).port}`
+  const mixed = [
+    { url: urls[0] ?? '', group: 'mixed' },
+    { url: hostedUrl, group: 'mixed' },
+  ]
+  ;[one, two] = await Promise.all([
+    start({
+      deployments: [{ url: urls[3] ?? '', group: 'full' }, { url: urls[0] ?? '', group: 'growing' }, ...mixed],
+      callbacks: ['phasewise_litellm.handler', 'grow.handler'],
+      env: { PHASEWISE_URL: placements },
+    }),
+    start({
+      deployments: mixed,
+      callbacks: ['phasewise_litellm.handler'],
+      env: { PHASEWISE_URL: `unix:${socket}`, PHASEWISE_KEEP_FOREIGN: 'true' },
+      workers: 2,
+    }),
+  ])
+}, 240_000)
+
+afterAll(async () => {
+  await endProxies()
+  await endAll()
+  hosted?.close()
+})
+
+let grow = (): void => undefined
+const named = (i: number) => ({ name: `i${i}`, url: urls[i] })
+
+function start(given: {
+  readonly deployments: readonly { readonly url: string; readonly group: string }[]
+  readonly callbacks: readonly string[]
+  readonly env: Record<string, string>
+  readonly workers?: number
+}): Promise<LitellmProxy> {
+  const folder = makeFolder()
+  copyFileSync(HOOK, join(folder, 'phasewise_litellm.py'))
+  copyFileSync(GROW, join(folder, 'grow.py'))
+  const { deployments, callbacks, env, ...rest } = given
+  return startLitellm({
+    folder,
+    deployments,
+    config: {
+      // Without it LiteLLM goes on with a whole answer that nobody waits for.
+      general_settings: { master_key: MASTER_KEY, cancel_on_disconnect: true },
+      router_settings: { num_retries: 0, disable_cooldowns: true },
+      litellm_settings: { callbacks },
+    },
+    env: { PHASEWISE_DEADLINE_MS: '2000', ...env },
+    ...rest,
+  })
+}
+
+const clientOf = (proxy: LitellmProxy): OpenAI => new OpenAI({ baseURL: `${proxy.url}/v1`, apiKey: MASTER_KEY, maxRetries: 0 })
+const say = (model: string, content: string, more: object = {}) => ({
+  model,
+  messages: [{ role: 'user' as const, content }],
+  max_tokens: 8,
+  ...more,
+})
+const as = (application: string) => ({ headers: { 'x-phasewise-application': application } })
+const settled = (application: string, n: number) =>
+  eventually(`${n} calls of ${application} are settled`, () => {
+    const stored = ask<Row>(site, `SELECT outcome, error, held_ms AS heldMs, stream FROM call WHERE application = '${application}'`)
+    return stored.length >= n ? stored : undefined
+  })
+interface Row {
+  readonly outcome: string
+  readonly error: string | null
+  readonly heldMs: number
+  readonly stream: number
+}
+
+/** Three such prompts fill the KV memory that the V100 has. */
+const LONG = 'word '.repeat(4_800)
+
+test('calls that Phasewise holds wait in LiteLLM and are asked for again until their turn comes', async () => {
+  const client = clientOf(one)
+  const calls = 8
+  await Promise.all(Array.from({ length: calls }, (_, i) => client.chat.completions.create(say('full', `${i} ${LONG}`), as('held'))))
+  const stored = await settled('held', calls)
+  expect(stored.map((row) => row.outcome)).toEqual(Array(calls).fill('completed'))
+  // The first ones fill the memory, the rest waits for their ends.
+  expect(stored.filter((row) => row.heldMs > 50).length).toBeGreaterThanOrEqual(3)
+  expect(one.text()).not.toMatch(/^phasewise: (no placement|failed|does not answer)/m)
+}, 60_000)
+
+test('a caller who leaves while its call is held frees its place', async () => {
+  const client = clientOf(one)
+  const others = Array.from({ length: 5 }, (_, i) => client.chat.completions.create(say('full', `stay ${i} ${LONG}`), as('stayer')))
+  await eventually('some are held', async () => ((await healthOf()).held >= 2 ? true : undefined))
+  const left = new AbortController()
+  const leaver = client.chat.completions.create(say('full', `leave ${LONG}`), { signal: left.signal, ...as('left held') })
+  await eventually('its call is held too', async () => ((await healthOf()).held >= 3 ? true : undefined))
+  left.abort()
+  await expect(leaver).rejects.toThrow()
+  await Promise.all(others)
+  const [row] = await settled('left held', 1)
+  expect(row?.outcome).toBe('client gone')
+  expect(await eventually('nothing stays open', async () => ((await healthOf()).open === 0 ? true : undefined))).toBe(true)
+}, 60_000)
+
+test('a caller who leaves before its whole answer came is noted as such', async () => {
+  const left = new AbortController()
+  const answer = clientOf(one).chat.completions.create(say('growing', 'a long story', { max_tokens: 4_000, ignore_eos: true }), {
+    signal: left.signal,
+    ...as('left whole'),
+  })
+  await eventually('it runs', async () => ((await healthOf()).open >= 1 ? true : undefined))
+  left.abort()
+  await expect(answer).rejects.toThrow()
+  const [row] = await settled('left whole', 1)
+  expect(row?.outcome).toBe('client gone')
+}, 60_000)
+
+const healthOf = async () => (await (await fetch(`${placements}/v1/health`)).json()) as { open: number; held: number }
+
+test('a deployment and an instance added at run time are placed on at once', async () => {
+  const client = clientOf(one)
+  grow()
+  await eventually('Phasewise has taken it in', async () => {
+    const fleet = (await (await fetch(`${placements}/v1/fleet`)).json()) as { pools: { instances: { name: string }[] }[] }
+    return fleet.pools.some((pool) => pool.instances.some(({ name }) => name === 'i2')) ? true : undefined
+  })
+  await client.chat.completions.create(say('growing', 'grow', { user: `grow growing ${urls[2]}` }), as('grown'))
+  await Promise.all(Array.from({ length: 20 }, (_, i) => client.chat.completions.create(say('growing', `after ${i}`), as('grown'))))
+  await settled('grown', 21)
+  const on = new Set(storedCalls(site).flatMap((call) => (call.application === 'grown' ? [call.instance] : [])))
+  expect([...on].sort()).toEqual(['i0', 'i2'])
+})
+
+test('a stranger is left out by default', async () => {
+  const before = hostedCalls
+  const client = clientOf(one)
+  for (let i = 0; i < 8; i++) await client.chat.completions.create(say('mixed', `ours ${i}`), as('without'))
+  await settled('without', 8)
+  expect(hostedCalls).toBe(before)
+})
+
+test('two workers both ask, by the Unix socket; with PHASEWISE_KEEP_FOREIGN the stranger stays beside the pick, and its calls are no outcomes of ours', async () => {
+  const before = hostedCalls
+  const named = () => two.text().match(/is no instance of Phasewise/g)?.length ?? 0
+  let sent = 0
+  // A connection of its own per call, so that both workers get some; each of them names the stranger once.
+  await eventually('both workers have asked', async () => {
+    const reply = await fetch(`${two.url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${MASTER_KEY}`, 'content-type': 'application/json', connection: 'close', ...as('kept').headers },
+      body: JSON.stringify(say('mixed', `kept ${sent++}`)),
+    })
+    expect(reply.status, await reply.text()).toBe(200)
+    return named() >= 2 && sent >= 16 ? true : undefined
+  })
+  expect(named()).toBe(2)
+  const stored = await settled('kept', sent)
+  const elsewhere = hostedCalls - before
+  expect(elsewhere).toBeGreaterThan(0)
+  expect(elsewhere).toBeLessThan(sent)
+  expect(stored.filter((row) => row.error === 'served elsewhere')).toHaveLength(elsewhere)
+  expect(stored.filter((row) => row.outcome === 'completed')).toHaveLength(sent - elsewhere)
+}, 90_000)
