@@ -63,6 +63,8 @@ export interface Route {
   readonly method: 'get' | 'post'
   readonly path: string
   readonly need: Need
+  /** How long a form may be, where 16 KiB is too little. */
+  readonly formBytesMax?: number
   readonly handle: (visit: Visit) => Answer | Promise<Answer>
 }
 

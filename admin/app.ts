@@ -90,6 +90,7 @@ export function createAdmin(parts: AdminParts): { readonly app: Express; readonl
     oidc: parts.oidc,
     publicUrl: parts.publicUrl,
     configuration: parts.configuration,
+    facts: parts.facts,
     onError: parts.onError,
   })
   const assets = readAssets()
@@ -106,13 +107,13 @@ export function createAdmin(parts: AdminParts): { readonly app: Express; readonl
     response.set('Cache-Control', 'no-store')
     next()
   })
-  app.use(express.urlencoded({ extended: false, limit: FORM_BYTES_MAX }))
   const visitOf = (request: Request, response: Response): Visit => {
     const visit = readVisit({ request, response, sessions, nowUnixMs: clock.nowUnixMs() })
     response.locals.visit = visit
     return visit
   }
   for (const route of routes) {
+    if (route.method === 'post') app.post(route.path, express.urlencoded({ extended: false, limit: route.formBytesMax ?? FORM_BYTES_MAX }))
     app[route.method](route.path, async (request, response) => {
       const visit = visitOf(request, response)
       await inZone(zoneOf(request), async () => send(response, visit, refusal(route, visit, request) ?? (await route.handle(visit))))

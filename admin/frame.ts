@@ -23,9 +23,11 @@ const PAGES: readonly { readonly path: string; readonly name: string; readonly g
   { path: '/models', name: 'Models', group: 'Learn' },
   { path: '/training', name: 'Training', group: '' },
   { path: '/lab', name: 'Lab', group: '' },
-  { path: '/settings', name: 'Settings', group: 'Run' },
+  { path: '/try', name: 'Try it', group: 'Run' },
+  { path: '/settings', name: 'Settings', group: '' },
   { path: '/audit', name: 'Audit', group: '', need: 'operator' },
   { path: '/access', name: 'Access', group: '' },
+  { path: '/system', name: 'System', group: '' },
 ]
 
 /** The router as the pages speak of it. */

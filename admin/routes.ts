@@ -8,6 +8,7 @@ import type { SessionStore } from './access/session.ts'
 import type { ShownOnce } from './access/shown-once.ts'
 import type { Throttle } from './access/throttle.ts'
 import type { Route } from './answer.ts'
+import type { FrameFacts } from './frame.ts'
 import { decisionPage } from './pages/decision.ts'
 import { decisionsPage } from './pages/decisions.ts'
 import { exportDecisions } from './pages/decisions-export.ts'
@@ -43,6 +44,7 @@ export interface PageParts {
   readonly oidc: OidcDoor | undefined
   readonly publicUrl: () => string
   readonly configuration: ConfigParts
+  readonly facts: FrameFacts
   readonly onError: (error: unknown, url: string) => void
 }
 

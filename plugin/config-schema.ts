@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { adminSchema } from './config-admin.ts'
 import { holdSchema } from './config-hold.ts'
 import { modeSchema } from './config-mode.ts'
+import { nightSchema } from './config-night.ts'
 
 /** What phasewise.yaml may say: shapes, defaults, and the sentence that each mistake is answered with. */
 export interface Listen {
@@ -191,6 +192,7 @@ export const fileSchema = z.strictObject({
       maxGiB: z.number().positive('allowed is above 0').default(10),
     })
     .prefault({}),
+  night: nightSchema,
   // 'base' is the model that ships, 'off' leaves lengths to the history of applications.
   prediction: z
     .strictObject({ lengthModel: z.string().min(1, "allowed is 'base', 'off' or the folder of a model").default('base') })

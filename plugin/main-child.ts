@@ -3,7 +3,10 @@ import type { ConfigParts } from './config.ts'
 /** What supervisor and children say to each other over Node's IPC channel. */
 
 /** The processes a supervisor may run. */
-export type Role = 'fleet' | 'router' | 'admin' | 'demo'
+export type Role = 'fleet' | 'router' | 'admin' | 'demo' | 'trainer'
+
+/** Exit code of a trainer that found another at work: whoever started it tries again later. */
+export const HELD_EXIT = 75
 
 export interface StartMessage {
   readonly type: 'start'

@@ -3,10 +3,11 @@ import { copyFileSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { LENGTH_PLAN, trainLength } from './learning/length.ts'
 import { createCard, describeData, measureAll } from './learning/length-card.ts'
-import { describeErrors, ERRORS_FILE, type ErrorsFile, encodeErrors } from './learning/length-errors.ts'
+import { describeErrors, ERRORS_FILE, encodeErrors } from './learning/length-errors.ts'
 import { crossValidate, foldsOf, predictInOrder } from './learning/length-evaluation.ts'
 import { shuffle } from './learning/length-net.ts'
 import { caseOf, type LengthCase, type LengthRow, RowError, readRows } from './learning/length-rows.ts'
+import type { Judged } from './learning/measures.ts'
 import {
   BASE_FOLDER,
   CARD_FILE,
@@ -53,7 +54,8 @@ export async function runTrainLength(command: TrainCommand): Promise<void> {
   printMeasures(values)
   const model = await trainLength(cases, { version, rng: rng.stream('final') })
   writeFileSync(join(folder, MODEL_FILE), encodeLengthModel(model))
-  writeFileSync(join(folder, ERRORS_FILE), encodeErrors(await measureErrors(cases, version, rng.stream('errors'))))
+  const unseen = await judgeUnseen(cases, rng.stream('errors'))
+  writeFileSync(join(folder, ERRORS_FILE), encodeErrors(describeErrors(unseen.judged, { version, how: unseen.how })))
   const card = createCard({
     version,
     command: `npm run phasewise -- train length ${command.data.map((one) => `--data ${one}`).join(' ')} --out ${command.out} --seed ${command.seed} --folds ${command.folds}`,
@@ -62,19 +64,20 @@ export async function runTrainLength(command: TrainCommand): Promise<void> {
     embeddings: { from: 'all-MiniLM-L6-v2 by distil.py', licence: 'Apache-2.0', sha256: checksumOf(folder, 'embeddings.bin') },
     plan: LENGTH_PLAN,
     measured: { how: `${command.folds}-fold cross-validation, 95 % bootstrap intervals`, values },
+    unseen: { how: unseen.how, values: measureAll(unseen.judged, rng.stream('unseen')) },
   })
   writeFileSync(join(folder, CARD_FILE), `${JSON.stringify(card, null, 2)}\n`)
   console.log(`written: ${join(command.out, MODEL_FILE)}, ${ERRORS_FILE}, ${CARD_FILE}`)
 }
 
 /** Errors as a new installation meets them: rows of a set the model never saw (a fifth where there is one set alone), with history learning on the way. */
-async function measureErrors(cases: readonly LengthCase[], version: string, rng: Rng): Promise<ErrorsFile> {
+async function judgeUnseen(cases: readonly LengthCase[], rng: Rng): Promise<{ readonly how: string; readonly judged: readonly Judged[] }> {
   const sets = new Set(cases.map((one) => one.of.set))
   const folds = foldsOf(cases, 5, rng.stream('folds'))
   const partOf = (one: LengthCase): string => (sets.size > 1 ? one.of.set : String(folds.get(one)))
   const { models } = await crossValidate(cases, {
     partOf,
-    plan: LENGTH_PLAN,
+    plan: { ...LENGTH_PLAN, levelRowsRatio: 0 },
     rng,
     told: (done) => console.log(`errors: part ${done} of ${sets.size > 1 ? sets.size : 5} left out`),
   })
@@ -85,7 +88,7 @@ async function measureErrors(cases: readonly LengthCase[], version: string, rng:
     rng: rng.stream('within'),
   })
   const how = `${sets.size > 1 ? 'each set by a model that never saw it' : 'five folds'}, history learning ${ERRORS_DELAY_CALLS} calls later`
-  return describeErrors(judged, { version, how })
+  return { how, judged }
 }
 
 function shuffled(cases: readonly LengthCase[], rng: Rng): LengthCase[] {

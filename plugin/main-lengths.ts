@@ -11,8 +11,9 @@ import { openReader, type Query, type Reader } from './log/read/reader.ts'
 import { decodeHistory, encodeHistory } from './prediction/history-file.ts'
 import { type AnsweredCall, createLearnedLength, type LearnedLength, relearn } from './prediction/learned-length.ts'
 import { LengthHistory } from './prediction/length-history.ts'
-import { LengthEvaluator, type LengthModel } from './prediction/length-model.ts'
+import { LengthEvaluator, type LengthModel, ROW_WIDTH } from './prediction/length-model.ts'
 import { createSafeReader } from './prediction/safe-reader.ts'
+import type { TextReader } from './prediction/text/reading.ts'
 
 /** The length predictor of the router process: its model, the history of applications, and how both outlive the process. */
 export interface LiveLengths {
@@ -24,6 +25,8 @@ export interface LiveLengths {
    * Throws where the folder's model cannot be used; the serving one then stays.
    */
   swap(folder: string): Promise<string>
+  /** A predictor of its own for a challenger, with the history as it would be had that one served. Throws as `swap` does. */
+  beside(folder: string): Promise<LearnedLength>
   /** Saves the history. */
   close(): Promise<void>
 }
@@ -78,6 +81,12 @@ export async function openLengths(parts: LengthsParts): Promise<LiveLengths> {
       dropped = 0
       return model.version
     },
+    async beside(folder) {
+      const model = readLengthModel(folder)
+      const rebuilt = new LengthHistory()
+      await keeper.rebuild(rebuilt, { model, afterId: keeper.recent() })
+      return createLearnedLength({ model, history: rebuilt, nowMs: clock.nowMs, count })
+    },
     async close() {
       clearInterval(timer)
       await save().catch((error: unknown) => warn(`the length history was not saved: ${String(error)}`))
@@ -88,12 +97,31 @@ export async function openLengths(parts: LengthsParts): Promise<LiveLengths> {
 function openModel({ model, clock, count, warn }: LengthsParts) {
   const folder = model === 'base' ? BASE_FOLDER : model
   try {
-    const readText = createSafeReader({ readText: readTextReader(folder), nowMs: clock.nowMs, count })
-    return { model: readLengthModel(folder), readText }
+    const read = readTextReader(folder)
+    const loaded = readLengthModel(folder)
+    warmUp(loaded, read)
+    return { model: loaded, readText: createSafeReader({ readText: read, nowMs: clock.nowMs, count }) }
   } catch (error) {
     count('length model not loaded')
     warn(`no length model: ${(error as Error).message}; lengths come from the history of applications alone`)
     return undefined
+  }
+}
+
+/** Times that reader and model run before the first call: uncompiled they take milliseconds, and the first calls would find them late. */
+const WARM_UP_TIMES = 200
+const WARM_UP_TEXT =
+  'Write a short overview of the history of this town in 5 points:\n- its founding\n- its trade\n"Keep it brief." '.repeat(6)
+
+function warmUp(model: LengthModel, readText: TextReader): void {
+  const evaluator = new LengthEvaluator()
+  const history = new LengthHistory()
+  const row = new Float32Array(ROW_WIDTH)
+  const key = { pool: '', model: '', application: '', systemHash: 0 }
+  for (let i = 0; i < WARM_UP_TIMES; i++) {
+    row.set(readText(WARM_UP_TEXT).subarray(0, ROW_WIDTH))
+    const forecast = history.forecast(key, evaluator.evaluate(model, row, NO_WORDS), { model, row })
+    history.learn(key, { outputTokens: 100, censored: false }, forecast)
   }
 }
 

@@ -13,6 +13,7 @@ import { type LiveFleet, startFleet } from './main-fleet.ts'
 import { type LiveLengths, openLengths } from './main-lengths.ts'
 import { openLine, openPlacements } from './main-placements.ts'
 import { routerPool } from './main-pools.ts'
+import { openServing, SERVING_INTENTS, type Serving } from './main-serving.ts'
 import { createLiveSettings, retentionOf, settle } from './main-settings.ts'
 import { VERSION } from './main-version.ts'
 import type { Outcome } from './outcome/outcome.ts'
@@ -20,7 +21,7 @@ import { type LearnedModel, ModelRefused } from './placement/learned-model.ts'
 import { LEARNED } from './placement/policies.ts'
 import { createRng, type Rng } from './rng.ts'
 import { obeyIntent, startBeat } from './router-beat.ts'
-import { createRouter, type LiveRouter, type TokenCounts } from './router-place.ts'
+import { createRouter, type LiveRouter, type RouterPool, type TokenCounts } from './router-place.ts'
 import type { LiveTicket } from './router-ticket.ts'
 import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts'
 
@@ -48,7 +49,7 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
     clock,
     retention: retentionOf(config),
     warn,
-    intentKinds: ['drain', 'undrain', 'switch off', 'switch on', 'settings', ...Object.keys(FLEET_INTENTS)],
+    intentKinds: ['drain', 'undrain', 'switch off', 'switch on', 'settings', ...Object.keys(FLEET_INTENTS), ...SERVING_INTENTS],
   })
   const losses = createLosses(log, telemetry)
   for (const [role, crashes] of Object.entries(message.crashes)) losses.count(`crashed: ${role}`, crashes)
@@ -57,18 +58,21 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   for (const { pool, instance } of log.drained) live.fleet.drain(pool, instance)
   const lengths = await openLengths({ dataDir: config.dataDir, model: config.prediction.lengthModel, clock, count: losses.count, warn })
   const { readText } = lengths
-  const router = openRouter({ config, live, lengths, log, telemetry, rng, count: losses.count, tell })
+  const serving = openServing({ config, lengths, clock, count: losses.count, warn })
+  const router = openRouter({ config, live, lengths, serving, log, telemetry, rng, count: losses.count, tell })
+  await serving.restore(router)
   if (log.isOff) router.switchOff(true)
   const settings = createLiveSettings({
     input: message.input,
     started: config,
-    router,
+    router: { configure: (pool) => router.configure(withLearnedProfiles(pool, serving)) },
     log,
     model: () => readServingPolicy(tell, losses.count),
   })
-  log.onIntent(async (intent) =>
-    intent.kind === 'settings' ? settings.obey() : obeyIntent({ fleet: live.fleet, changed: live.changed, router }, intent),
-  )
+  log.onIntent(async (intent) => {
+    if (SERVING_INTENTS.includes(intent.kind)) return serving.obey(router, intent)
+    return intent.kind === 'settings' ? settings.obey() : obeyIntent({ fleet: live.fleet, changed: live.changed, router }, intent)
+  })
   const facts = { pid: process.pid, version: VERSION, pools: () => settings.pools().map(describePool) }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
   const nextCallId = createIdSource(() => clock.nowUnixMs())
@@ -93,6 +97,7 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
       await live.close(0)
       await log.flush()
       await lengths.close()
+      serving.close()
       await log.close()
       await telemetry.close()
     },
@@ -144,6 +149,7 @@ interface Opening {
   readonly config: Config
   readonly live: LiveFleet
   readonly lengths: LiveLengths
+  readonly serving: Serving
   readonly log: Log
   readonly telemetry: Telemetry
   readonly rng: Rng
@@ -151,7 +157,7 @@ interface Opening {
   readonly tell: (line: string) => void
 }
 
-function openRouter({ config, live, lengths, log, telemetry, rng, count, tell }: Opening): LiveRouter {
+function openRouter({ config, live, lengths, serving, log, telemetry, rng, count, tell }: Opening): LiveRouter {
   const engines = new Map(config.pools.map((pool) => [pool.name, pool.engine]))
   let told = 0
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
@@ -175,17 +181,22 @@ function openRouter({ config, live, lengths, log, telemetry, rng, count, tell }:
   }
   const model = config.pools.some((pool) => pool.policy === LEARNED) ? readServingPolicy(tell, count) : undefined
   return createRouter({
-    pools: config.pools.map((pool) => routerPool(pool, model)),
+    pools: config.pools.map((pool) => withLearnedProfiles(routerPool(pool, model), serving)),
     fleet: live.fleet,
     tokens: createTokenCounts(),
     lengths: lengths.predictor,
     log,
-    events: { settled, count },
+    events: { settled, count, trialEnded: (ending) => log.endTrial(ending) },
     clock: systemClock,
     rng: rng.stream('placement'),
     textFeatures: config.log.textFeatures,
     retriesPerCall: config.retry.perCall,
   })
+}
+
+/** A promoted profile is believed before the configured one. */
+function withLearnedProfiles(pool: RouterPool, serving: Serving): RouterPool {
+  return { ...pool, profileOf: (instance) => serving.profileOf(pool.name, instance) ?? pool.profileOf?.(instance) }
 }
 
 /** The policy model that ships; undefined, said and counted, where it cannot be had: the fallback policies decide then. */

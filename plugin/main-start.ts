@@ -7,8 +7,10 @@ import { migrateDataDirectory } from './log/migrate.ts'
 import { type Role, type StartMessage, Unusable } from './main-child.ts'
 import { configOf, readInput } from './main-config.ts'
 import { EMBEDDED_COUNT, embeddedConfig } from './main-embedded.ts'
+import { type NightWatch, startNightWatch } from './main-night.ts'
 import { createSupervisor, type Supervisor } from './main-supervisor.ts'
 import { VERSION } from './main-version.ts'
+import { createRng } from './rng.ts'
 
 export interface StartOptions {
   readonly config: string
@@ -38,11 +40,16 @@ export async function runStart(options: StartOptions): Promise<void> {
   const signal = new Promise<string>((done) => {
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => done(name))
   })
+  let night: NightWatch | undefined
   try {
-    const began = startAll({ supervisor, file, settings, options })
+    const began = startAll({ supervisor, file, settings, options }).then(() => {
+      const rng = createRng(systemClock.nowUnixMs() % 2 ** 32).stream('night')
+      night = startNightWatch({ config: settings, input: () => file ?? embeddedConfig([]), rng, print: (line) => console.log(line) })
+    })
     const ended = await Promise.race([signal, failed, began.then(() => signal)])
     console.log(`\nphasewise: ${ended}, draining`)
   } finally {
+    await night?.stop()
     await supervisor.stop()
     lock.release()
   }

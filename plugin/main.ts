@@ -110,7 +110,25 @@ program
     await runSingleInstance(options)
   })
 
-const train = program.command('train').description('train a model')
+program.enablePositionalOptions()
+const train = program
+  .command('train')
+  .enablePositionalOptions()
+  .description(
+    'a night now: read stored calls, calibrate, train, judge, register challengers; or, with a word behind it, train one shipped model',
+  )
+  .option('-c, --config <file>', 'configuration', 'phasewise.yaml')
+  .option('--from <time>', "stored calls from here on, ISO 8601 or Unix ms; the configuration's days back by default")
+  .option('--to <time>', 'stored calls before; now by default')
+  .addOption(new Option('--only <part>', 'one part alone').choices(['length', 'profiles', 'policy']))
+  .option('--generations <n>', 'how long the policy is searched', number(1))
+  .option('--minutes <m>', 'or so long, recorded as the generations it came to', number(0.01))
+  .option('--seed <seed>', 'seed of all chance', number(0))
+  .option('--application <name>', "only this application's answers train the length predictor")
+  .action(async (options) => {
+    const { runTrain } = await import('./main-train.ts')
+    process.exitCode = await runTrain(options)
+  })
 train
   .command('length')
   .description('the output length predictor, from open sets or JSONL rows {"messages" or "prompt", "outputTokens", "censored"?, …}')
@@ -154,6 +172,42 @@ program
     runEvaluateLength(options)
   })
 
+const models = program.command('models').description('trained models: what there is, what serves, what is tried')
+const modelsCommand = (text: string, description: string): Command =>
+  models
+    .command(text)
+    .description(description)
+    .option('-c, --config <file>', 'configuration', 'phasewise.yaml')
+    .option('--why <text>', 'noted in history and audit')
+    .option('--json', 'for machines')
+modelsCommand('list [kind]', 'every version, newest first').action(async (kind: string | undefined, options) => {
+  await (await import('./main-models.ts')).listModels(kind, options)
+})
+modelsCommand('show <version>', 'card, verdicts and history of one').action(async (version: string, options) => {
+  await (await import('./main-models.ts')).showModel(version, options)
+})
+modelsCommand('promote <version>', 'it serves from now on')
+  .option('--force', 'although its verdict says no')
+  .action(async (version: string, options) => {
+    process.exitCode = await (await import('./main-models.ts')).promoteModel(version, options)
+  })
+modelsCommand('rollback <kind>', 'what served before serves again: length, policy or profile').action(async (kind: string, options) => {
+  process.exitCode = await (await import('./main-models.ts')).rollBackModel(kind, options)
+})
+modelsCommand('shadow [version...]', 'versions score every call and nothing is obeyed; "status", "end"').action(
+  async (words: string[], options) => {
+    process.exitCode = await (await import('./main-models.ts')).tryModels('shadow', words, options)
+  },
+)
+modelsCommand('canary [version...]', 'versions serve a share of time blocks; "status", "end"')
+  .option('--share <ratio>', 'of the blocks', number(0.01))
+  .option('--block-ms <ms>', "length of a block; by the calls' length by default", number(1))
+  .option('--washout-ms <ms>', 'of each block, counted for neither arm', number(0))
+  .option('--blocks <n>', 'it ends after so many', number(1))
+  .action(async (words: string[], options) => {
+    process.exitCode = await (await import('./main-models.ts')).tryModels('canary', words, options)
+  })
+
 program
   .command('lab-run', { hidden: true })
   .requiredOption('--data-dir <folder>')
@@ -169,6 +223,7 @@ program.command('role <role>', { hidden: true }).action(async (role: Role) => {
     admin: async () => (await import('./main-admin.ts')).runAdminRole(),
     fleet: async () => (await import('./main-virtual.ts')).runFleetRole(),
     demo: async () => (await import('./main-virtual.ts')).runDemoRole(),
+    trainer: async () => (await import('./main-trainer.ts')).runTrainerRole(),
   }
   await roles[role]()
 })
@@ -178,7 +233,17 @@ try {
 } catch (error) {
   console.error(
     error instanceof Error &&
-      ['ConfigError', 'Unusable', 'DirectoryHeld', 'MigrationRefused', 'TraceError', 'RowError', 'ModelRefused'].includes(error.name)
+      [
+        'ConfigError',
+        'Unusable',
+        'DirectoryHeld',
+        'MigrationRefused',
+        'TraceError',
+        'RowError',
+        'ModelRefused',
+        'ModelUnfit',
+        'TrainerHeld',
+      ].includes(error.name)
       ? error.message
       : error,
   )

@@ -23,6 +23,8 @@ export interface Decision {
   readonly fallbacks: readonly LiveInstance[]
   readonly prefixMatchRatio: number
   readonly candidates: CandidatesRow
+  /** Where a challenger in shadow would have sent it. */
+  readonly shadow?: LiveInstance
 }
 
 export interface DecideInput {
@@ -36,6 +38,8 @@ export interface DecideInput {
   readonly only?: readonly LiveInstance[]
   /** One of the subset takes the call in any case. */
   readonly insists?: true
+  /** Asked beside the policy and not obeyed: the place among the candidates that it would take. */
+  readonly shadow?: ((candidates: Candidates, call: Call) => number | undefined) | undefined
   /** Phasewise is switched off: `policies` are the plain ones. */
   readonly isOff?: boolean
   readonly nowMs: number
@@ -74,6 +78,7 @@ export function createDecide(parts: DecideParts): (input: DecideInput) => Decisi
     const { draw, policy, reason } = choose({ candidates, out: workbench.out, call, policies: input.policies })
     const others = rankOthers({ candidates, out: workbench.out, chosen: draw.index, most: Math.max(1, parts.fallbacksMax) })
     const instance = eligible[draw.index] as LiveInstance
+    const shadowed = input.shadow?.(candidates, call)
     const fallbacks = others.slice(0, parts.fallbacksMax).map((i) => eligible[i] as LiveInstance)
     return {
       instance,
@@ -90,6 +95,7 @@ export function createDecide(parts: DecideParts): (input: DecideInput) => Decisi
       },
       prefixMatchRatio: call.prefixBlocks.length === 0 ? 0 : (matched[instance.slot] ?? 0) / call.prefixBlocks.length,
       candidates: snapshot(candidates, workbench.out, sampleLogged(count, draw.index, others[0], call.callId)),
+      ...(shadowed === undefined ? {} : { shadow: eligible[shadowed] as LiveInstance }),
     }
   }
 }

@@ -52,8 +52,13 @@ export class PoolHold {
 
   constructor(parts: HoldParts) {
     this.#parts = parts
-    const { rule, createRule, queue } = parts.setting
-    this.#queue = new HoldQueue({ rule: createRule?.() ?? createHoldRule(rule), ...(queue ? { options: queue } : {}) })
+    const { queue } = parts.setting
+    this.#queue = new HoldQueue({ rule: createRuleOf(parts.setting), ...(queue ? { options: queue } : {}) })
+  }
+
+  /** Calls are held by another rule from now on; those who wait stay. */
+  takeRule(rule: HoldRule): void {
+    this.#queue.takeRule(rule)
   }
 
   /** Calls held now. */
@@ -147,4 +152,9 @@ export class PoolHold {
     }
     return undefined
   }
+}
+
+/** A fresh rule as the setting has it. */
+export function createRuleOf({ rule, createRule }: HoldSetting): HoldRule {
+  return createRule?.() ?? createHoldRule(rule)
 }

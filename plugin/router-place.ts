@@ -2,9 +2,8 @@ import type { Call } from './call/call.ts'
 import type { Clock } from './clock.ts'
 import type { Fleet, LiveInstance } from './fleet/fleet.ts'
 import { enginePriority } from './hold/engine-priority.ts'
-import type { Log } from './log/rows.ts'
+import type { Log, TrialEnding } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
-import type { Policy } from './placement/policy.ts'
 import type { LengthPredictor } from './prediction/length-predictor.ts'
 import type { Rng } from './rng.ts'
 import { PlacementError, type PlaceOptions, type Router, type Ticket } from './router.ts'
@@ -13,10 +12,12 @@ import type { HoldState, PoolHold, Waiting } from './router-hold.ts'
 import { knowCall } from './router-know.ts'
 import { learn, tellPolicy } from './router-lessons.ts'
 import { configurePool, type RouterPool, type Served, servePools } from './router-pools.ts'
+import { createPreview } from './router-preview.ts'
 import { noInstance, unknownModel } from './router-refusals.ts'
 import { Roster } from './router-roster.ts'
 import { describeDecision, type Known, settledRow, unplacedRow } from './router-rows.ts'
-import { expectedOf, LiveTicket } from './router-ticket.ts'
+import { LiveTicket } from './router-ticket.ts'
+import { type Decider, RouterArms } from './router-trials.ts'
 
 export type { RouterPool } from './router-pools.ts'
 
@@ -31,6 +32,8 @@ export interface RouterEvents {
   settled(ticket: LiveTicket, outcome: Outcome): void
   /** Something was lost or worked around. */
   count(what: string): void
+  /** A canary is over: its blocks are done, or the guard withdrew it. */
+  trialEnded?(ending: TrialEnding): void
 }
 
 export interface RouterParts {
@@ -57,6 +60,8 @@ export interface LiveRouter extends Router {
   /** How each pool that may hold does so now. */
   holds(): readonly HoldState[]
   readonly inFlight: () => number
+  /** What serves and what is tried; changed between two calls. */
+  readonly arms: RouterArms
   /** The kill switch: while off every pool is placed by its fallback policy, nothing is explored and nothing held. */
   switchOff(isOff: boolean): void
   readonly isOff: () => boolean
@@ -65,7 +70,7 @@ export interface LiveRouter extends Router {
 }
 
 /** Fallbacks kept beyond the retries allowed, since some will have been ejected by the time they are needed. */
-const SPARE_FALLBACKS = 1
+export const SPARE_FALLBACKS = 1
 /** A caller whose held call is shed tries again when another process has taken over. */
 const SHED_RETRY_MS = 1_000
 
@@ -87,22 +92,31 @@ type Released = Parameters<Waiting['start']>[0]
 export function createRouter(parts: RouterParts): LiveRouter {
   const { fleet, clock, events } = parts
   const { pools, names } = servePools(parts.pools, { fleet, count: events.count, nowMs: clock.nowMs })
+  const arms = new RouterArms({
+    pools,
+    lengths: parts.lengths,
+    log: parts.log,
+    clock,
+    count: events.count,
+    trialEnded: (ending) => events.trialEnded?.(ending),
+  })
+  const knowing = { ...parts, lengths: arms.lengths }
   const holds = new Map(pools.flatMap(({ pool, hold }) => (hold ? [[pool.name, hold] as const] : [])))
   const open = new Roster<LiveTicket>()
   let isOff = false
-  const start = createStart(parts, { open, isOff: () => isOff, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
+  const start = createStart(knowing, { open, arms, isOff: () => isOff, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
   return {
     async place(call, options) {
       const enteredMs = clock.nowMs()
       const served = names.get(call.model)
       if (!served) throw unknownModel(call.model, [...names.keys()])
-      const known = knowCall(parts, served.at.pool.name, call, served.adapter)
+      const known = knowCall(knowing, served.at.pool.name, call, served.adapter)
       const arrivedMs = options.arrivedMs ?? enteredMs
       const placing = { call, options, served, known, enteredMs, arrivedMs, knownMs: clock.nowMs() - enteredMs }
       const { hold } = served.at
       return hold ? waitFor({ parts, placing, hold, start }) : start(placing, { nowMs: enteredMs })
     },
-    preview: createPreview(parts, names, () => isOff),
+    preview: createPreview(knowing, names, () => isOff),
     poolFor: (model) => names.get(model)?.facts,
     models: () => [...names].map(([id, { at }]) => ({ id, pool: at.pool.name })),
     ready: () => fleet.ready(),
@@ -112,12 +126,14 @@ export function createRouter(parts: RouterParts): LiveRouter {
     },
     tick(nowMs) {
       for (const hold of holds.values()) hold.pump(nowMs)
+      arms.tick(nowMs)
     },
     shed() {
       for (const hold of holds.values()) hold.shed(clock.nowMs())
     },
     holds: () => [...holds.values()].map((hold) => hold.state()),
     inFlight: () => open.size,
+    arms,
     switchOff(wanted) {
       isOff = wanted
       for (const hold of holds.values()) hold.suspend(wanted, clock.nowMs())
@@ -125,40 +141,51 @@ export function createRouter(parts: RouterParts): LiveRouter {
     isOff: () => isOff,
     configure(pool) {
       const at = pools.find((one) => one.pool.name === pool.name)
-      if (at) configurePool(at, pool, { count: events.count, nowMs: () => clock.nowMs() })
+      at?.arms.configure((base) => configurePool(base, pool, { count: events.count, nowMs: () => clock.nowMs() }))
     },
   }
 }
 
 interface Starting {
   readonly open: Roster<LiveTicket>
+  readonly arms: RouterArms
   readonly isOff: () => boolean
   /** Something became free on an instance of this pool. */
   readonly moved: (pool: string) => void
 }
 
 /** Decides, books and gives the ticket, at once; throws PlacementError where no instance may take the call. */
-function createStart(parts: RouterParts, { open, isOff, moved }: Starting): (placing: Placing, released: Released) => LiveTicket {
+function createStart(parts: RouterParts, { open, arms, isOff, moved }: Starting): (placing: Placing, released: Released) => LiveTicket {
   const { fleet, clock, events, textFeatures, retriesPerCall } = parts
   const decide = createDecide({ fleet, rng: parts.rng, fallbacksMax: retriesPerCall + SPARE_FALLBACKS, count: events.count })
-  // The policy that heard of the placement hears of its end, even where another one decides by then.
-  const told = new WeakMap<LiveTicket, Policy>()
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
-    tellPolicy(parts, told.get(ticket), ticket, outcome)
+    tellPolicy(parts, ticket.input.policy, ticket, outcome)
+    arms.settled(ticket, outcome, clock.nowMs())
     learn(parts, ticket, outcome)
     parts.log.append(settledRow(ticket, outcome, { textFeatures }))
     events.settled(ticket, outcome)
     moved(ticket.pool.name)
   }
-  const ticketParts = { fleet, nowMs: () => clock.nowMs(), retriesPerCall, open, settled, moved, count: events.count }
+  const ticketParts = {
+    fleet,
+    nowMs: () => clock.nowMs(),
+    retriesPerCall,
+    open,
+    settled,
+    moved,
+    count: events.count,
+    firstToken: arms.firstToken.bind(arms),
+  }
   return (placing, { instances, nowMs }) => {
     const { call, options, served, known, arrivedMs } = placing
-    const { pool, policies, plain } = served.at
+    const { pool, plain } = served.at
+    const { policies, mark, shadow }: Decider = isOff() ? { policies: plain } : arms.deciderOf(served.at)
     const begunMs = clock.nowMs()
     const heldMs = Math.max(0, nowMs - placing.enteredMs)
     const decision = decide({
       pool: pool.name,
-      policies: isOff() ? plain : policies,
+      policies,
+      shadow,
       isOff: isOff(),
       call,
       facts: heldMs > 0 ? { ...known, heldMs } : known,
@@ -172,6 +199,7 @@ function createStart(parts: RouterParts, { open, isOff, moved }: Starting): (pla
     policies.policy.onPlaced?.(decision.instance, call, { nowMs, ...known })
     const endedMs = clock.nowMs()
     const decisionMs = placing.knownMs + endedMs - begunMs
+    const said = arms.shadowOf(decision, known)
     const ticket = new LiveTicket(ticketParts, {
       call,
       gateway: options.gateway,
@@ -181,34 +209,13 @@ function createStart(parts: RouterParts, { open, isOff, moved }: Starting): (pla
       known,
       arrivedMs,
       unwatched: options.unwatched === true,
+      policy: policies.policy,
+      ...(mark ? { trial: mark } : {}),
+      ...(said ? { shadow: said } : {}),
       ...(pool.enginePriority ? { enginePriority: enginePriority({ call, ...known }) } : {}),
     })
-    told.set(ticket, policies.policy)
+    arms.placed(ticket, endedMs)
     return ticket
-  }
-}
-
-/** Decides as `place` does, and obeys nothing. Dice and counters of its own: what is only tried out must not shift what real calls get. */
-function createPreview(parts: RouterParts, names: ReadonlyMap<string, Served>, isOff: () => boolean): Router['preview'] {
-  const { fleet, clock, retriesPerCall } = parts
-  const decide = createDecide({
-    fleet,
-    rng: parts.rng.stream('preview'),
-    fallbacksMax: retriesPerCall + SPARE_FALLBACKS,
-    count: () => undefined,
-  })
-  return (call, options) => {
-    const nowMs = clock.nowMs()
-    const served = names.get(call.model)
-    if (!served) throw unknownModel(call.model, [...names.keys()])
-    const { pool, policies, plain } = served.at
-    const known = knowCall(parts, pool.name, call, served.adapter)
-    const subset = options.subset ? { subset: options.subset } : {}
-    const deciding = { pool: pool.name, policies: isOff() ? plain : policies, isOff: isOff(), call, facts: known }
-    const decision = decide({ ...deciding, lengthVersion: known.lengthVersion, nowMs, ...subset })
-    if (!decision) throw noInstance(pool.name, options)
-    const row = describeDecision({ decision, known, decisionMs: 0, heldMs: 0, placedMs: 0 })
-    return { pool: served.facts, placement: decision.placement, expected: expectedOf(row) }
   }
 }
 

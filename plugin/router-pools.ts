@@ -9,7 +9,8 @@ import type { Policy } from './placement/policy.ts'
 import { createShadowed } from './placement/shadowed.ts'
 import type { Weights } from './placement/weighted.ts'
 import type { PoolFacts } from './router.ts'
-import { type HoldParts, type HoldSetting, PoolHold } from './router-hold.ts'
+import { type ArmBase, type ArmPolicy, PoolArms } from './router-arms.ts'
+import { createRuleOf, type HoldParts, type HoldSetting, PoolHold } from './router-hold.ts'
 
 /** What the router must know of a pool. */
 export interface RouterPool {
@@ -40,11 +41,12 @@ export interface RouterPool {
 
 /** One pool with what decides and holds for it. */
 export interface ServedPool {
-  pool: RouterPool
-  /** What decides now; replaced when settings change. */
-  policies: PoolPolicies
+  readonly arms: PoolArms
+  readonly pool: RouterPool
+  /** What decides now, challengers left out. */
+  readonly policies: PoolPolicies
   /** What decides while Phasewise is switched off: the fallback policy alone, and nothing explored. */
-  plain: PoolPolicies
+  readonly plain: PoolPolicies
   /** Absent where nothing is ever held. */
   readonly hold?: PoolHold
 }
@@ -84,10 +86,35 @@ export function servePools(
 function servePool(pool: RouterPool, { nowMs, ...holding }: Holding): ServedPool {
   const { hold: demanded } = policyOf(pool, nowMs)
   const setting = demanded ? demandedHold(demanded, pool.hold) : pool.enginePriority ? undefined : ownHold(pool)
+  const hold = setting && new PoolHold({ ...holding, pool: pool.name, setting })
+  const deciding = { count: holding.count, nowMs }
+  const arms = new PoolArms({
+    base: { pool, ...decidersOf(pool, deciding) },
+    decidersOf: (own, policy) => decidersOf(own, deciding, policy).policies,
+    createRule: setting && (() => createRuleOf(setting)),
+    takeRule: (rule) => hold?.takeRule(rule),
+  })
   return {
-    pool,
-    ...decidersOf(pool, { count: holding.count, nowMs }),
-    ...(setting ? { hold: new PoolHold({ ...holding, pool: pool.name, setting }) } : {}),
+    arms,
+    get pool() {
+      return arms.base.pool
+    },
+    get policies() {
+      return arms.champion
+    },
+    get plain() {
+      return arms.base.plain
+    },
+    ...(hold ? { hold } : {}),
+  }
+}
+
+/** What a policy model brings for a pool: guarded, since what a rule cannot do wrong, a model may. Where the operator left the order to us it holds as it has learned to. */
+export function learnedArm(model: LearnedModel, nowMs: () => number): (pool: RouterPool) => ArmPolicy {
+  return ({ profileOf, hold }) => {
+    const policy = createGuarded({ policy: createPolicy(LEARNED, { profileOf, model }), nowMs })
+    if (hold?.when !== 'capacity known') return { policy }
+    return { policy, createRule: () => createLearnedRule({ model, shapeOf: createShapeOf({ profileOf }) }) }
   }
 }
 
@@ -98,9 +125,8 @@ interface Deciding {
 }
 
 /** The pool's policies as its mode obeys them, and those of a pool that is off. */
-function decidersOf(pool: RouterPool, { count, nowMs }: Deciding): Pick<ServedPool, 'policies' | 'plain'> {
+function decidersOf(pool: RouterPool, { count, nowMs }: Deciding, policy = policyOf(pool, nowMs)): Pick<ArmBase, 'policies' | 'plain'> {
   const { mode = 'on', canaryRatio = 0, explorationRatio, profileOf } = pool
-  const policy = policyOf(pool, nowMs)
   const fallbackPolicy = createPolicy(pool.fallbackPolicy, { profileOf })
   const plain = { policy: fallbackPolicy, fallbackPolicy, explorationRatio: 0 }
   if (mode === 'off') return { policies: plain, plain }
@@ -112,7 +138,7 @@ function decidersOf(pool: RouterPool, { count, nowMs }: Deciding): Pick<ServedPo
  * Lets changed settings of a pool count from the next call on: policies, weights, exploration and mode. A policy that stays the same keeps what it has
  * learned; names, instances, and holding stay as they were started. Throws on an unknown policy name, and then changes nothing.
  */
-export function configurePool(at: ServedPool, wanted: RouterPool, deciding: Deciding): void {
+export function configurePool(at: ArmBase, wanted: RouterPool, deciding: Deciding): void {
   const pool = { ...wanted, model: wanted.model ?? at.pool.model }
   const rules = ({ policy, fallbackPolicy, mode, weights }: RouterPool): string => JSON.stringify([policy, fallbackPolicy, mode, weights])
   if (rules(pool) === rules(at.pool)) {

@@ -1,10 +1,12 @@
 import type { Call } from './call/call.ts'
 import { packCumulative } from './call/length-axis.ts'
 import type { LiveInstance } from './fleet/fleet.ts'
-import { type CallRow, type DecisionRow, LOGGED_PREFIX_BLOCKS_MAX } from './log/rows.ts'
+import { type CallRow, type CandidatesRow, type DecisionRow, LOGGED_PREFIX_BLOCKS_MAX } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
 import type { CallFacts } from './placement/candidates.ts'
+import { CALL_COLUMNS, CANDIDATE_COLUMNS, type Column } from './placement/features.ts'
 import type { LengthPrediction } from './prediction/length-predictor.ts'
+import type { Features, Preview } from './router.ts'
 import { type Decision, keyOf } from './router-decide.ts'
 import type { LiveTicket } from './router-ticket.ts'
 
@@ -101,7 +103,7 @@ export function unplacedRow({ call, gateway, pool, known, elapsedMs, heldMs, out
 
 /** A settled call. */
 export function settledRow(ticket: LiveTicket, outcome: Outcome, { textFeatures }: { readonly textFeatures: boolean }): CallRow {
-  const { call, gateway, decision, decisionRow, known } = ticket.input
+  const { call, gateway, decision, decisionRow, known, trial, shadow } = ticket.input
   const seen = known.prediction?.seen
   return {
     kind: 'call',
@@ -114,6 +116,8 @@ export function settledRow(ticket: LiveTicket, outcome: Outcome, { textFeatures 
     instance: keyOf(ticket.instance),
     decision: decisionRow,
     candidates: decision.candidates,
+    ...(trial ? { trial } : {}),
+    ...(shadow ? { shadow } : {}),
     attempts: ticket.attempts,
     outcome,
   }
@@ -129,4 +133,18 @@ function loggedBlocks(prefixBlocks: BigUint64Array): Uint32Array {
   return Uint32Array.from({ length: Math.min(prefixBlocks.length, LOGGED_PREFIX_BLOCKS_MAX) }, (_, i) =>
     Number(BigInt.asUintN(32, prefixBlocks[i] as bigint)),
   )
+}
+
+/** A decision's rows with their columns' names, for whoever does not know the order. */
+export function namedRows({ features, instances, costs }: CandidatesRow): Pick<Preview, 'callFeatures' | 'weighed'> {
+  const named = (columns: readonly Column[], from: number): Features =>
+    Object.fromEntries(columns.map(({ name }, i) => [name, features[from + i] ?? Number.NaN]))
+  return {
+    callFeatures: named(CALL_COLUMNS, 0),
+    weighed: instances.map(({ name }, i) => ({
+      instance: name,
+      cost: costs[i] ?? Number.NaN,
+      features: named(CANDIDATE_COLUMNS, CALL_COLUMNS.length + i * CANDIDATE_COLUMNS.length),
+    })),
+  }
 }

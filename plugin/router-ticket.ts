@@ -1,8 +1,9 @@
 import type { Call } from './call/call.ts'
 import type { Ending, FailureKind, Fleet, LiveInstance } from './fleet/fleet.ts'
 import type { Dispatch } from './fleet/ledger.ts'
-import type { AttemptRow, DecisionRow } from './log/rows.ts'
+import type { AttemptRow, DecisionRow, ShadowSaid, TrialMark } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
+import type { Policy } from './placement/policy.ts'
 import type { Again, AttemptFailure, Expected, PoolFacts, Ticket } from './router.ts'
 import { type Decision, keyOf } from './router-decide.ts'
 import type { Roster, Seated } from './router-roster.ts'
@@ -18,6 +19,8 @@ export interface TicketParts {
   /** A first token came or an attempt moved on: something may be free on an instance of this pool. */
   readonly moved: (pool: string) => void
   readonly count: (what: string) => void
+  /** The first token of a call came. */
+  readonly firstToken?: (ticket: LiveTicket, nowMs: number) => void
 }
 
 export interface TicketInput {
@@ -30,6 +33,10 @@ export interface TicketInput {
   readonly arrivedMs: number
   readonly enginePriority?: number
   readonly unwatched: boolean
+  /** The policy that chose: it is told how the call ends, whoever decides by then. */
+  readonly policy: Policy
+  readonly trial?: TrialMark
+  readonly shadow?: ShadowSaid
 }
 
 /** A placed call until it ends. Invariant: booked in exactly one ledger while an attempt runs, in none otherwise (I1, I2). */
@@ -78,6 +85,7 @@ export class LiveTicket implements Ticket, Seated {
     const firstMs = Math.max(nowMs, this.#startedMs)
     this.#firstTokenMs = firstMs
     this.#parts.fleet.firstToken(this.#instance, this.#dispatch, firstMs)
+    this.#parts.firstToken?.(this, firstMs)
     this.#parts.moved(this.pool.name)
   }
 

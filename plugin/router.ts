@@ -60,6 +60,20 @@ export interface Preview {
   readonly pool: PoolFacts
   readonly placement: Placement
   readonly expected: Expected
+  /** What was known of the call, by column name; NaN is unknown. */
+  readonly callFeatures: Features
+  /** The candidates as the policy saw them, the chosen first and the runner-up second; at most as many as the log keeps. */
+  readonly weighed: readonly Weighed[]
+}
+
+/** Values by column name (placement/features.ts); NaN is unknown. */
+export type Features = Readonly<Record<string, number>>
+
+/** One candidate of a decision. `cost` is what the policy minimises, NaN where it weighs nothing. */
+export interface Weighed {
+  readonly instance: string
+  readonly cost: number
+  readonly features: Features
 }
 
 export interface Ticket {

@@ -1,3 +1,5 @@
+import type { HeldCall } from './rule.ts'
+
 /** Time constant of the start rate: some dozens of starts at any load worth holding at, and short against a minute's overload. Chosen. */
 const MEMORY_MS = 20_000
 
@@ -32,4 +34,12 @@ export class Backlog {
     const now = this.#started * Math.exp((this.#countedMs - nowMs) / MEMORY_MS)
     return (this.#heldTokens * windowMs) / Math.max(1, now)
   }
+}
+
+/** Output taken for granted where nobody predicted it, as in the rules. */
+const UNPREDICTED_OUTPUT_TOKENS = 256
+
+/** Tokens that a held call is the work of. */
+export function tokensOf({ promptTokens, predictedOutputTokens }: HeldCall): number {
+  return promptTokens + (predictedOutputTokens > 0 ? predictedOutputTokens : UNPREDICTED_OUTPUT_TOKENS)
 }

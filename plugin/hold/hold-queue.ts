@@ -1,4 +1,4 @@
-import { Backlog } from './backlog.ts'
+import { Backlog, tokensOf } from './backlog.ts'
 import { FairShare } from './fair-share.ts'
 import type { HeldCall, HoldInstance, HoldRule } from './rule.ts'
 
@@ -32,9 +32,6 @@ export const HOLD_QUEUE_DEFAULTS: HoldQueueOptions = {
 const FRONT_HOLDS_MS = 250
 const FRONT_CALLS = 16
 
-/** Output taken for granted where nobody predicted it, as in the rules. */
-const UNPREDICTED_OUTPUT_TOKENS = 256
-
 /** Half of what the caller allows until its first token may pass in the queue; the other half is the engine's. */
 const SLO_SHARE = 0.5
 
@@ -51,7 +48,7 @@ interface Seat<T> {
   readonly held: T
   readonly deadlineMs: number
   readonly sequence: number
-  readonly fixedKey: number
+  fixedKey: number
   readonly tokens: number
   /** As it was when the front was filled. */
   frontKey: number
@@ -64,7 +61,7 @@ interface Seat<T> {
  * that a large call gets its room; only calls that may not go everywhere are passed over.
  */
 export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance> {
-  readonly rule: HoldRule
+  rule: HoldRule
   readonly #options: HoldQueueOptions
   readonly #fair: FairShare
   readonly #seats: Seat<T>[] = []
@@ -90,6 +87,13 @@ export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance
 
   get length(): number {
     return this.#seats.length
+  }
+
+  /** Holds by another rule from now on; those who wait keep their seats and are put into its order. */
+  takeRule(rule: HoldRule): void {
+    this.rule = rule
+    this.#front.length = 0
+    for (const seat of this.#seats) seat.fixedKey = rule.fixedKey?.(seat.held) ?? 0
   }
 
   /** Earliest deadline, monotonic ms: ask `release` then at the latest. Infinity while nobody waits. */
@@ -289,10 +293,6 @@ export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance
 
 function accepts(held: HeldCall, instance: HoldInstance): boolean {
   return held.accepts === undefined || held.accepts(instance)
-}
-
-function tokensOf({ promptTokens, predictedOutputTokens }: HeldCall): number {
-  return promptTokens + (predictedOutputTokens > 0 ? predictedOutputTokens : UNPREDICTED_OUTPUT_TOKENS)
 }
 
 function fitsIn(roomTokens: number | undefined, demandTokens: number): boolean {

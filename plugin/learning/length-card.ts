@@ -24,10 +24,14 @@ export interface LengthCard {
   readonly embeddings: { readonly from: string; readonly licence: string; readonly sha256: string }
   readonly plan: LengthPlan
   /** On rows not trained on, with 95 % bootstrap intervals. */
-  readonly measured: {
-    readonly how: string
-    readonly values: Readonly<Record<string, readonly [value: number, low: number, high: number]>>
-  }
+  readonly measured: MeasuredAs
+  /** On rows of sets that were left out of training, history learning on the way: what another installation may expect at first. */
+  readonly unseen?: MeasuredAs
+}
+
+export interface MeasuredAs {
+  readonly how: string
+  readonly values: Readonly<Record<string, readonly [value: number, low: number, high: number]>>
 }
 
 const rounded = (value: number): number => Number(value.toPrecision(4))

@@ -18,15 +18,15 @@ export interface NetPlan {
   readonly dropoutRatio: number
 }
 
-/** Chosen on five-fold runs of bench `length`; wider nets and longer runs moved nothing beyond the seeds' noise. */
+/** Chosen on the first of the five folds of bench `length`; wider nets and longer runs moved nothing beyond the seeds' noise. */
 export const NET_PLAN: NetPlan = {
   hidden: [64, 32],
   batch: 128,
-  epochs: 80,
+  epochs: 60,
   learningRate: 2e-3,
   weightDecay: 0.05,
-  inputDropoutRatio: 0.3,
-  dropoutRatio: 0.4,
+  inputDropoutRatio: 0.15,
+  dropoutRatio: 0.3,
 }
 
 const WARM_STEPS = 50
@@ -37,6 +37,8 @@ export interface NetRows {
   readonly outputTokens: ArrayLike<number>
   readonly censored: readonly boolean[]
   readonly columns: Columns
+  /** Layers to go on from, for raw columns as `trainNet` gives them; fresh ones where absent or of another shape. */
+  readonly start?: readonly NetLayer[] | undefined
 }
 
 /** The model function: the same for training and serving graphs. */
@@ -54,7 +56,9 @@ export async function trainNet(data: NetRows, plan: NetPlan, rng: Rng): Promise<
     const logits = survivalNet(g, { plan, batch, width })
     return maskedBinary(g, logits, { targets: g.input('targets', [batch, BUCKETS]), mask: g.input('mask', [batch, BUCKETS]) })
   }
-  const training = await createTraining({ loss, rng: rng.stream('net'), weightDecay: plan.weightDecay })
+  const widths = [width, ...plan.hidden, BUCKETS]
+  const from = data.start && unfolded(data.start, { widths, columns: data.columns })
+  const training = await createTraining({ loss, rng: rng.stream('net'), weightDecay: plan.weightDecay, ...(from ? { from } : {}) })
   const table = tableOf(data, width)
   const order = Int32Array.from(data.rows, (_, i) => i)
   const dice = rng.stream('order')
@@ -69,7 +73,7 @@ export async function trainNet(data: NetRows, plan: NetPlan, rng: Rng): Promise<
   }
   const flat = training.parameters()
   await training.close()
-  return foldScale(layersOf(flat, [width, ...plan.hidden, BUCKETS]), data.columns)
+  return foldScale(layersOf(flat, widths), data.columns)
 }
 
 interface Table {
@@ -151,6 +155,25 @@ function foldScale(layers: readonly NetLayer[], { mean, spread }: Columns): read
     return weight / deviation
   })
   return [{ weights, bias: Float32Array.from(bias) }, ...rest]
+}
+
+/** The flat parameters of layers for raw columns, over columns standardised as these are: `foldScale` backwards. Undefined where the shapes differ. */
+function unfolded(
+  layers: readonly NetLayer[],
+  { widths, columns: { mean, spread } }: { readonly widths: readonly number[]; readonly columns: Columns },
+): Float32Array | undefined {
+  const fits = layers.every(
+    (layer, i) => layer.bias.length === widths[i + 1] && layer.weights.length === (widths[i] ?? 0) * layer.bias.length,
+  )
+  if (!fits || layers.length !== widths.length - 1) return undefined
+  const [first, ...rest] = layers as [NetLayer, ...NetLayer[]]
+  const outputs = first.bias.length
+  const bias = Float64Array.from(first.bias)
+  const weights = first.weights.map((weight, at) => {
+    bias[at % outputs] = (bias[at % outputs] as number) + weight * (mean[Math.floor(at / outputs)] as number)
+    return weight * (spread[Math.floor(at / outputs)] as number)
+  })
+  return Float32Array.from([{ weights, bias: Float32Array.from(bias) }, ...rest].flatMap((layer) => [...layer.weights, ...layer.bias]))
 }
 
 /** Fisher and Yates, 1938. */

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
 import { type ApiKeys, createApiKeys } from './control/api-keys.ts'
 import { type Audit, createAudit, createSettings, type Settings } from './control/audit.ts'
-import { openDoor } from './control/door.ts'
+import { type Door, openDoor } from './control/door.ts'
 import { type FleetChange, listFleetChanges } from './control/fleet-changes.ts'
 import { createIntents, type DrainedInstance, type Intents, listDrained } from './control/intents.ts'
 import { readSwitchedOff, type SwitchedOff } from './control/kill-switch.ts'
@@ -30,6 +30,8 @@ export interface Control {
   drained(): DrainedInstance[]
   /** Who switched Phasewise off by intent; undefined while it is on. */
   switchedOff(): SwitchedOff | undefined
+  /** The file itself: for System. */
+  describe(): { readonly pageBytes: number; readonly pages: number; readonly migrations: readonly string[] }
   /** What people changed of the fleet by hand. */
   fleetChanges(): FleetChange[]
   /** All of `act` or nothing of it, e.g. a deed and its audit row. Keep it tiny: admin, trainer and router share one write lock. */
@@ -60,8 +62,18 @@ export function openControl(parts: { readonly path: string; readonly clock: Cloc
     labRuns: createLabRuns(door, clock),
     drained: () => listDrained(door),
     switchedOff: () => readSwitchedOff(door),
+    describe: () => describeFile(door),
     fleetChanges: () => listFleetChanges(door),
     together: (act) => door.together(act),
     close: () => door.close(),
+  }
+}
+
+function describeFile(door: Door): ReturnType<Control['describe']> {
+  const number = (sql: string): number => door.get<{ n: number }>(sql)?.n ?? 0
+  return {
+    pageBytes: number('SELECT page_size AS n FROM pragma_page_size'),
+    pages: number('SELECT page_count AS n FROM pragma_page_count'),
+    migrations: door.all<{ name: string }>('SELECT name FROM migration ORDER BY version').map(({ name }) => name),
   }
 }

@@ -32,10 +32,31 @@ export class DirectoryHeld extends Error {
 /** A connection nobody refers to is collected, and its lock with it: who forgets the returned lock must still hold the directory. */
 const held = new Set<Database.Database>()
 
+/** Another process trains in this data directory: there is one at a time. */
+export class TrainerHeld extends Error {
+  readonly holder: Holder | undefined
+  constructor(dataDir: string, holder: Holder | undefined) {
+    const who = holder === undefined ? 'another process' : `process ${holder.pid} since ${new Date(holder.sinceUnixMs).toISOString()}`
+    super(`a trainer works in ${dataDir} already: ${who}; wait for it, or cancel its run`)
+    this.name = 'TrainerHeld'
+    this.holder = holder
+  }
+}
+
 /** Takes the lock for this process and says so inside; throws DirectoryHeld when another has it. Held until `release` or the process ends. */
 export function lockDirectory(parts: { readonly dataDir: string; readonly holder: Holder }): DirectoryLock {
   const { dataDir, holder } = parts
-  const database = new Database(join(dataDir, 'lock.sqlite'), { timeout: 0 })
+  return takeLock(join(dataDir, 'lock.sqlite'), holder, (by) => new DirectoryHeld(dataDir, by))
+}
+
+/** The trainers' lock, in the same way; throws TrainerHeld. Whoever holds it may take a run up that another left running: that one is dead. */
+export function lockTrainer(parts: { readonly dataDir: string; readonly holder: Holder }): DirectoryLock {
+  const { dataDir, holder } = parts
+  return takeLock(join(dataDir, 'trainer-lock.sqlite'), holder, (by) => new TrainerHeld(dataDir, by))
+}
+
+function takeLock(path: string, holder: Holder, refusal: (by: Holder | undefined) => Error): DirectoryLock {
+  const database = new Database(path, { timeout: 0 })
   try {
     database.exec('BEGIN IMMEDIATE')
     database.exec(
@@ -49,7 +70,7 @@ export function lockDirectory(parts: { readonly dataDir: string; readonly holder
     const isHeld = error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')
     const by = isHeld ? readHolder(database) : undefined
     database.close()
-    throw isHeld ? new DirectoryHeld(dataDir, by) : error
+    throw isHeld ? refusal(by) : error
   }
   held.add(database)
   return {

@@ -80,6 +80,17 @@ export function migrate(parts: {
   }
 }
 
+/** One database of a data directory; see `migrate`. */
+export function migrateDatabase(parts: {
+  readonly dataDir: string
+  readonly name: DatabaseName
+  readonly nowUnixMs: number
+  readonly lockWaitMs?: number
+}): void {
+  const { dataDir, name, ...rest } = parts
+  migrate({ path: databasePath(dataDir, name), migrations: readMigrations(name), ...rest })
+}
+
 /** Both databases of a data directory; see `migrate`. */
 export function migrateDataDirectory(parts: { readonly dataDir: string; readonly nowUnixMs: number; readonly folder?: string }): void {
   for (const name of ['log', 'control'] as const) {

@@ -25,6 +25,9 @@ const FREE_PAGES_RATIO = 0.1
 
 const DAY_MS = 86_400_000
 
+/** Counter under which calls that retention removed are stored; its time is that of the last run that removed any. */
+export const REMOVED_COUNTER = 'retention: calls removed'
+
 /** A Keeper on the writer's connection: retention takes turns with batches and never competes with them for the lock. */
 export function createKeeper(parts: {
   readonly database: Database.Database
@@ -32,7 +35,7 @@ export function createKeeper(parts: {
   readonly retention: () => Retention
 }): Keeper {
   const { database, hours } = parts
-  const dropCalls = createCallDropper(database)
+  const dropCallRows = createCallDropper(database)
   const dropScrapes = createScrapeDropper(database)
   const dropRollups = database.prepare(
     `DELETE FROM rollup WHERE minute_unix_ms < ? AND minute_unix_ms <= (
@@ -42,19 +45,28 @@ export function createKeeper(parts: {
   const pages = (pragma: string): number => database.pragma(pragma, { simple: true }) as number
   const pageBytes = pages('page_size')
 
+  const count = database.prepare(
+    `INSERT INTO counter (name, value, changed_unix_ms) VALUES (?, ?, ?)
+     ON CONFLICT (name) DO UPDATE SET value = value + excluded.value, changed_unix_ms = excluded.changed_unix_ms`,
+  )
+  const dropCalls = database.transaction((beforeUnixMs: number, nowUnixMs: number): boolean => {
+    const removed = dropCallRows(beforeUnixMs)
+    if (removed > 0) count.run(REMOVED_COUNTER, removed, nowUnixMs)
+    return removed > 0
+  })
   const byAge = (nowUnixMs: number): boolean => {
     const before = nowUnixMs - parts.retention().days * DAY_MS
-    if (dropCalls(before) || dropScrapes(before)) return true
+    if (dropCalls(before, nowUnixMs) || dropScrapes(before)) return true
     const oldest = nowUnixMs - ROLLUP_DAYS * DAY_MS
     return dropRollups.run(oldest).changes > 0 || dropHours.run(oldest).changes > 0
   }
-  const bySize = (): boolean => {
+  const bySize = (nowUnixMs: number): boolean => {
     const usedBytes = (pages('page_count') - pages('freelist_count')) * pageBytes
     if (usedBytes <= parts.retention().bytes) return false
     // Scrapes go with the calls they explain; without any call left only they can make room.
     const oldestUnixMs = database.prepare('SELECT arrived_unix_ms FROM call ORDER BY call_id LIMIT 1').pluck().get() as number | undefined
     if (dropScrapes(oldestUnixMs ?? Number.POSITIVE_INFINITY)) return true
-    return dropCalls(Number.POSITIVE_INFINITY)
+    return dropCalls(Number.POSITIVE_INFINITY, nowUnixMs)
   }
   const giveBack = (): boolean => {
     const [all, free] = [pages('page_count'), pages('freelist_count')]
@@ -62,11 +74,11 @@ export function createKeeper(parts: {
     database.pragma(`incremental_vacuum(${PAGES_AT_ONCE})`)
     return pages('freelist_count') < free
   }
-  return { step: (nowUnixMs) => (hours?.step(nowUnixMs) ?? false) || byAge(nowUnixMs) || bySize() || giveBack() }
+  return { step: (nowUnixMs) => (hours?.step(nowUnixMs) ?? false) || byAge(nowUnixMs) || bySize(nowUnixMs) || giveBack() }
 }
 
-/** Deletes the oldest calls that arrived before a time, with their candidates and attempts; true when it deleted any. */
-function createCallDropper(database: Database.Database): (beforeUnixMs: number) => boolean {
+/** Deletes the oldest calls that arrived before a time, with their candidates and attempts; gives their number. */
+function createCallDropper(database: Database.Database): (beforeUnixMs: number) => number {
   const last = database
     .prepare(
       `SELECT max(call_id) FROM (SELECT call_id, arrived_unix_ms FROM call ORDER BY call_id LIMIT ${CALLS_AT_ONCE}) WHERE arrived_unix_ms < ?`,
@@ -75,9 +87,9 @@ function createCallDropper(database: Database.Database): (beforeUnixMs: number) 
   const deletes = ['call', 'candidate', 'attempt'].map((table) => database.prepare(`DELETE FROM ${table} WHERE call_id <= ?`))
   return database.transaction((beforeUnixMs: number) => {
     const lastId = last.get(beforeUnixMs) as number | null
-    if (lastId === null) return false
-    for (const statement of deletes) statement.run(lastId)
-    return true
+    if (lastId === null) return 0
+    const [calls] = deletes.map((statement) => statement.run(lastId).changes)
+    return calls ?? 0
   })
 }
 

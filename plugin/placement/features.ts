@@ -35,8 +35,8 @@ export const CALL_COLUMNS: readonly Column[] = [
   column('poolInFlight', 'In flight in the pool', 'count'),
   column('heldMs', 'Held', 'ms', 0),
   column('predictedOutputP50', 'Predicted output, median', 'tokens'),
-  column('predictedOutputP90', 'Predicted output, 90 % stay below', 'tokens'),
-  column('predictedOutputSpread', 'Predicted output, spread of ln tokens', 'factor'),
+  column('predictedOutputP90', 'Predicted output, 90 % below', 'tokens'),
+  column('predictedOutputSpread', 'Predicted output, spread (ln)', 'factor'),
 ]
 
 /** Known of one candidate instance before the call is placed. */

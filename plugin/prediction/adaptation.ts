@@ -51,7 +51,7 @@ const SLOPE_COLUMNS: readonly number[] = [
   'breaks',
   'wides',
   'backticks',
-  'copies',
+  'copies payload',
   'picks',
 ].map((name) => {
   const at = HAND_FEATURES.indexOf(name)

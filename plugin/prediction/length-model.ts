@@ -1,7 +1,7 @@
 import type { Call } from '../call/call.ts'
 import { accumulate, BUCKETS, type Cumulative, LengthDistribution, moved, POSITIONS_PER_LN } from './distribution.ts'
 import { REQUEST_FEATURES, writeRequestFeatures } from './request-features.ts'
-import { HAND_FEATURES } from './text/hand-features.ts'
+import { HAND_FEATURES, RULES_OF_THUMB, USUAL } from './text/hand-features.ts'
 import { EMBEDDING_WIDTH, READING_WIDTH } from './text/reading.ts'
 import { hashWord } from './text/word-hash.ts'
 import { evaluateTrees, type Trees } from './trees.ts'
@@ -23,6 +23,8 @@ export interface LengthModel {
   /** Weight per hashed word, by hash modulo its length (a power of two). */
   readonly words: { readonly bias: number; readonly weights: Float32Array }
   readonly shares: MemberShares
+  /** One per rule of thumb (RULES_OF_THUMB). */
+  readonly thumbs: readonly Thumb[]
   /** What probability levels turn out to be: `levels[i]` of answers fell below the stated level i / (length − 1). */
   readonly levels: Float64Array
   /** Standard deviation of training rows per column, 0 for constant ones: the scale of on-line corrections. */
@@ -41,6 +43,17 @@ export interface MemberShares {
   readonly trees: number
   readonly net: number
   readonly words: number
+}
+
+/**
+ * How far a rule of thumb is trusted where it applies: answers copied from the prompt are as long as what is copied, those picked from options as long
+ * as an option. It weighs as much as a few hundred answers: decisive for a kind of prompt that training hardly saw, little where it saw many.
+ */
+export interface Thumb {
+  /** What answers lay beyond the rule, ln tokens. */
+  readonly bias: number
+  /** Share of the rule in the mean, 0 to 1. */
+  readonly share: number
 }
 
 /** Hand features, then request features: what ridge and trees read. */
@@ -98,7 +111,7 @@ export class LengthEvaluator {
       shares.trees * evaluateTrees(model.trees, held) +
       shares.net * netLn +
       (wordShare > 0 ? wordShare * ofWords(model.words, words) : 0)
-    const meanLn = sum / (shares.ridge + shares.trees + shares.net + wordShare)
+    const meanLn = byThumb(model.thumbs, row, sum / (shares.ridge + shares.trees + shares.net + wordShare))
     if (!Number.isFinite(meanLn)) throw new Error(`the length model gave ${meanLn}`)
     return { meanLn, cumulative: relevel(moved(cumulative, { shift: (meanLn - netLn) * POSITIONS_PER_LN }), model.levels) }
   }
@@ -167,6 +180,16 @@ function denseLayer({ weights, bias }: NetLayer, input: ArrayLike<number>, width
     out[k + 2] = c + (bias[k + 2] as number)
     out[k + 3] = d + (bias[k + 3] as number)
   }
+}
+
+/** The mean of ln tokens where a rule of thumb applies: the first that does. Unheld values: what training never saw is what the rules are for. */
+function byThumb(thumbs: readonly Thumb[], row: Float32Array, meanLn: number): number {
+  for (let i = 0; i < thumbs.length; i++) {
+    const value = row[RULES_OF_THUMB[i] as number] as number
+    const { bias, share } = thumbs[i] as Thumb
+    if (value !== 0) return share * (USUAL + value + bias) + (1 - share) * meanLn
+  }
+  return meanLn
 }
 
 function dot({ bias, weights }: LengthModel['ridge'], row: Float32Array): number {

@@ -31,12 +31,13 @@ interface ModelFile {
   }
   readonly net: readonly { readonly weights: Stored; readonly bias: Stored }[]
   readonly shares: LengthModel['shares']
+  readonly thumbs: LengthModel['thumbs']
   readonly levels: readonly number[]
 }
 
 /** The model as text; the same model gives the same text. */
 export function encodeLengthModel(model: LengthModel): string {
-  const { version, featureHash, low, high, mean, spread, ridge, words, trees, net, shares, levels } = model
+  const { version, featureHash, low, high, mean, spread, ridge, words, trees, net, shares, thumbs, levels } = model
   const file: ModelFile = {
     kind: 'length',
     version,
@@ -50,6 +51,7 @@ export function encodeLengthModel(model: LengthModel): string {
     trees: { ...trees, columns: pack(trees.columns), thresholds: pack(trees.thresholds), leaves: pack(trees.leaves) },
     net: net.map((layer) => ({ weights: pack(layer.weights), bias: pack(layer.bias) })),
     shares,
+    thumbs,
     levels: [...levels],
   }
   return `${JSON.stringify(file, null, 1)}\n`
@@ -81,6 +83,7 @@ export function decodeLengthModel(text: string): LengthModel {
     },
     net: file.net.map((layer) => ({ weights: floats(layer.weights), bias: floats(layer.bias) })),
     shares: file.shares,
+    thumbs: file.thumbs,
     levels: Float64Array.from(file.levels),
   }
   if (model.low.length !== ROW_WIDTH || model.net.length === 0) throw new Error(`length model ${file.version} is damaged`)

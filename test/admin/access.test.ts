@@ -56,7 +56,7 @@ describe('a stage of its own', () => {
     for (const each of [path, '/welcome/guessed']) expect((await stage.visitor().get(each)).status).toBe(410)
   })
 
-  test('five wrong passwords lock the name for that address, right ones too, until the window is over', async () => {
+  test('five wrong passwords lock the name for that address, right ones too, until the window is over', { timeout: 120_000 }, async () => {
     await stage.signedIn('admin', 'maria')
     const visitor = stage.visitor()
     await visitor.get('/sign-in')
@@ -67,7 +67,7 @@ describe('a stage of its own', () => {
     expect((await visitor.post('/sign-in', { name: 'maria', password: PASSWORD })).to).toBe('/')
   })
 
-  test('guesses sent all at once are counted before they are checked', async () => {
+  test('guesses sent all at once are counted before they are checked', { timeout: 120_000 }, async () => {
     const visitor = stage.visitor()
     await visitor.get('/sign-in')
     const all = await Promise.all(Array.from({ length: 12 }, () => visitor.post('/sign-in', { name: 'maria', password: 'wrong' })))
@@ -265,7 +265,7 @@ test('same origin is what the browser says, host for host', () => {
     expect(isSameOrigin({ host, ...bad })).toBe(false)
 })
 
-test('a password is checked against its own parameters, salted, and never against nothing', async () => {
+test('a password is checked against its own parameters, salted, and never against nothing', { timeout: 120_000 }, async () => {
   const [one, two] = await Promise.all([hashPassword(PASSWORD), hashPassword(PASSWORD)])
   expect(one).not.toBe(two)
   expect(one).toMatch(/^scrypt\$32768\$8\$3\$/)

@@ -81,9 +81,9 @@ test('what a role may not do is not accepted, by whichever method, and changes n
 
 test('what a role may do is accepted', { timeout: 120_000 }, async () => {
   for (const [role, visitor] of people) {
+    await visitor.get(role === undefined ? '/sign-in' : '/access')
     for (const route of stage.routes) {
       if (ENDS_THE_WALK.has(route.path) || !mayUse(role, route.need)) continue
-      await visitor.get(role === undefined ? '/sign-in' : '/access')
       const page = route.method === 'get' ? await visitor.get(addressOf(route)) : await visitor.post(addressOf(route))
       const isTurnedAway = page.status === 403 || page.status === 500 || /^\/sign-in\?/.test(page.to ?? '')
       expect([role, route.method, route.path, page.status, isTurnedAway]).toEqual([role, route.method, route.path, page.status, false])

@@ -57,8 +57,9 @@ pools:
 export interface StageParts {
   /** phasewise.yaml; FILE when absent. */
   readonly file?: ConfigParts['input']
-  readonly oidc?: (publicUrl: () => string) => OidcDoor
+  /** The router's own API; nothing is reached when absent. */
   readonly line?: RouterLine
+  readonly oidc?: (publicUrl: () => string) => OidcDoor
   /** Models, nights, trials and results as after some weeks. */
   readonly furnished?: true
 }
@@ -81,6 +82,7 @@ export async function openStage(parts: Partial<HistoryParts> & StageParts = {}):
     facts: { version: '0.1.0', logPath: join(dataDir, 'log.sqlite'), retentionDays: 30 },
     onError: (error) => errors.push(error),
     publicUrl: () => url,
+    ...(parts.line && { line: parts.line }),
     configuration: {
       input: parts.file ?? { path: '/etc/phasewise.yaml', text: FILE },
       env: { SECRET: 'not to be seen' },
@@ -88,7 +90,6 @@ export async function openStage(parts: Partial<HistoryParts> & StageParts = {}):
     },
     trustedProxies: 0,
     oidc: parts.oidc?.(() => url),
-    ...(parts.line && { line: parts.line }),
     lab: { scenarios: SCENARIO_NAMES, policies: POLICY_NAMES, holds: HOLD_ORDERS, nudge: () => undefined },
     night: () => ({ schedule: '0 3 * * *', timeZone: 'UTC', jitterMinutes: 10, days: 7, afterwards: 'register' }),
   })

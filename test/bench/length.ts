@@ -19,6 +19,7 @@ import type { MemberShares } from '../../plugin/prediction/length-model.ts'
 import { createRng } from '../../plugin/rng.ts'
 import { atLeast, atMost, type BenchResult, progress, type Row, rounded } from './harness.ts'
 import { type Baseline, hashedNgrams, judgeGuesses, majority, majorityShare, perTask, runningMean, tfIdf } from './length/baselines.ts'
+import { classifyBuckets } from './length/paper.ts'
 import { drawCurves, reliability, UNIT_TICKS } from './length/plots.ts'
 import { measureTime } from './length/timing.ts'
 
@@ -107,9 +108,35 @@ async function pooledRows(cases: readonly LengthCase[]): Promise<{ rows: Row[]; 
 }
 
 /** The paper's predictor reads "This is a … task" before the prompt. */
-async function hintRow(cases: readonly LengthCase[]): Promise<Row> {
+function withHint(cases: readonly LengthCase[]): LengthCase[] {
   const readText = readTextReader(BASE_FOLDER)
-  const hinted = cases.map((one, i) => caseOf({ ...one.of, prompt: `This is a ${one.of.task} task. ${one.of.prompt}` }, readText, i))
+  return cases.map((one, i) => caseOf({ ...one.of, prompt: `This is a ${one.of.task} task. ${one.of.prompt}` }, readText, i))
+}
+
+/** The paper's own variant: a classifier of the text into three buckets, with the hint and without. */
+async function paperRow(cases: readonly LengthCase[], predictor: string): Promise<Row> {
+  const rng = createRng(SEED)
+  const folds = foldsOf(cases, FOLDS, rng.stream('folds'))
+  const right = new Map<LengthCase, boolean>()
+  for (const [fold, own] of Map.groupBy(cases, (one) => folds.get(one)!)) {
+    const others = cases.filter((one) => folds.get(one) !== fold)
+    for (const [i, one] of (await classifyBuckets(others, own, rng.stream(`fold ${fold}`))).entries()) right.set(own[i]!, one)
+  }
+  const share = (list: readonly LengthCase[]): string => three(list.filter((one) => right.get(one)).length / list.length)
+  progress(1, 1, predictor)
+  return {
+    protocol: '5-fold',
+    predictor,
+    spearman: '',
+    'above median': '',
+    buckets: share(cases),
+    'within a task': '',
+    'just-eval buckets': share(cases.filter((one) => one.of.set === 'just-eval')),
+    coverage: '',
+  }
+}
+
+async function hintRow(hinted: readonly LengthCase[]): Promise<Row> {
   const rng = createRng(SEED)
   const folds = foldsOf(hinted, FOLDS, rng.stream('folds'))
   const { judged } = await crossValidate(hinted, {
@@ -194,14 +221,19 @@ export async function run(): Promise<BenchResult> {
   const timing = measureTime({ model: readLengthModel(BASE_FOLDER), readText, cases })
   console.table(timing.rows)
   const pooled = await pooledRows(cases)
-  const hint = await hintRow(cases)
+  const hinted = withHint(cases)
+  const hint = [
+    await hintRow(hinted),
+    await paperRow(cases, 'the paper’s classifier on text alone'),
+    await paperRow(hinted, 'the paper’s classifier with its hint'),
+  ]
   const unseen = await unseenRows(cases)
   const curve = await learningCurve(cases)
   writePlots({ pooled: pooled.ours, lodo: unseen.lodo, online: unseen.delayed, curve: curve.points })
   const interval = bootstrap(pooled.ours, pooledSpearman, { rng: createRng(4) })
   console.log(`pooled Spearman ${three(interval.value)}, 95 % bootstrap ${three(interval.low)} to ${three(interval.high)}`)
   return {
-    rows: [...pooled.rows, hint, ...unseen.rows, ...curve.rows],
+    rows: [...pooled.rows, ...hint, ...unseen.rows, ...curve.rows],
     bars: [
       atLeast('pooledSpearman', pooledSpearman(pooled.ours), 0.9),
       atLeast('pooledMedianAcc', medianAccuracy(pooled.ours), 0.91),

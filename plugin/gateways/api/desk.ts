@@ -3,7 +3,7 @@ import { formatId } from '../../call/id.ts'
 import type { Clock } from '../../clock.ts'
 import type { Outcome } from '../../outcome/outcome.ts'
 import { PlacementError, type PlaceOptions, type Router } from '../../router.ts'
-import { noKnownCandidate, placedBy, refusing, unknownPlacement } from './answers.ts'
+import { noKnownCandidate, placedBy, refusing, unknownPlacement, weighedBy } from './answers.ts'
 import type { Directory, Matched } from './directory.ts'
 import { Problem, refusedPlacement } from './problems.ts'
 import { failureOf, leftOutcome, outcomeOf, unknownOutcome } from './reports.ts'
@@ -162,7 +162,8 @@ export class Desk {
   #tryOut(asking: Asking): Placed {
     const { call, matched, options } = this.#read(asking)
     const preview = refusing(() => this.#parts.router.preview(call, options))
-    return { placementId: null, attempt: 1, ...placedBy({ ...preview, instance: preview.placement.instance }, matched) }
+    const placed = placedBy({ ...preview, instance: preview.placement.instance }, matched)
+    return { placementId: null, attempt: 1, ...placed, weighed: weighedBy(preview) }
   }
 
   #enter(asking: Asking): Stay {

@@ -129,6 +129,8 @@ export const placeRequest = z
   .meta({ id: 'PlaceRequest' })
 export type PlaceRequest = z.infer<typeof placeRequest>
 
+const namedFeatures = z.record(z.string(), z.number().nullable())
+
 const placedInstance = z.object({
   name: z.string(),
   pool: z.string(),
@@ -155,6 +157,15 @@ export const placed = z
       e2eMs: z.number().optional(),
     }),
     unknownCandidates: z.array(z.string()).describe('Candidates that are no instance here; they were left out.'),
+    weighed: z
+      .object({
+        call: namedFeatures,
+        candidates: z
+          .array(z.object({ instance: z.string(), cost: z.number().nullable(), features: namedFeatures }))
+          .describe('The chosen first, the runner-up second.'),
+      })
+      .optional()
+      .describe('Of a dry run: what the policy saw, by name; null is unknown.'),
   })
   .meta({ id: 'Placed' })
 export type Placed = z.infer<typeof placed>

@@ -62,3 +62,12 @@ export function readShadow(query: Query, trialId: number): ShadowScore {
     [trialId],
   ) as ShadowScore
 }
+
+const RECENT_CALLS = 2_000
+
+/** Nine of ten recent calls end within so many ms; a minute where there are none. */
+export function readE2eP90(query: Query): number {
+  const sql = `SELECT e2e_ms AS e2eMs FROM call WHERE outcome = 'completed' ORDER BY call_id DESC LIMIT ${RECENT_CALLS}`
+  const sorted = Float64Array.from(query.all<{ e2eMs: number }>(sql), ({ e2eMs }) => e2eMs).sort()
+  return sorted[Math.floor(0.9 * sorted.length)] ?? 60_000
+}

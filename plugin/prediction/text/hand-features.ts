@@ -79,16 +79,17 @@ const leadsWith = ({ leads }: Scan, groups: readonly number[]): boolean => group
 /** Tokens of `chars` characters in a text of which `wides` are of scripts without spaces: four letters make one, wide signs one each. */
 const tokensOf = (chars: number, wides: number): number => Math.max(0, chars - wides) / 4 + Math.min(chars, wides)
 /** Rules of thumb count from here: the logarithm of a usual answer's tokens, so that "no rule" is 0. */
-const USUAL = 4.6
+export const USUAL = 4.6
 
 /** Rules of thumb that hold across sets: who copies answers as long as the payload, who picks as long as an option. */
 const RULES: readonly Feature[] = [
   {
-    name: 'copies',
-    of: (scan) => {
-      if (!leadsWith(scan, COPIES)) return 0
-      const payload = (scan.sums[SUM.payloadChars] as number) || scan.chars
-      return log(tokensOf(payload, scan.sums[SUM.wides] as number)) - USUAL
+    name: 'copies payload',
+    // The very first telling word decides: languages and mistakes are mentioned in many a prompt that wants neither translated nor corrected.
+    of: ({ sums, firstGroup }) => {
+      const payload = sums[SUM.payloadChars] as number
+      if (payload === 0 || !COPIES.includes(firstGroup)) return 0
+      return log(tokensOf(payload, sums[SUM.wides] as number)) - USUAL
     },
   },
   {
@@ -114,6 +115,9 @@ const FEATURES: readonly Feature[] = [...LAYOUT, ...RULES, ...ASKED, ...WORDS]
 
 /** Names in order: part of a model's feature hash. */
 export const HAND_FEATURES: readonly string[] = FEATURES.map((one) => one.name)
+
+/** Columns that foretell the length by themselves where they are not 0: USUAL + value is ln tokens. */
+export const RULES_OF_THUMB: readonly number[] = ['copies payload', 'picks'].map((name) => HAND_FEATURES.indexOf(name))
 
 /** Writes the features of a scan to `out` from `at`. */
 export function writeHandFeatures(scan: Scan, out: Float32Array, at: number): void {

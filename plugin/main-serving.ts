@@ -1,0 +1,154 @@
+import { join } from 'node:path'
+import type { Clock } from './clock.ts'
+import type { Config } from './config.ts'
+import type { InstanceView } from './fleet/instance.ts'
+import type { EngineShape } from './impact/engine-shape.ts'
+import { BASE_FOLDER } from './learning/model-folder.ts'
+import { loadLength, loadPolicy, loadProfiles, type PoolProfiles } from './learning/serving-models.ts'
+import type { ModelKind, ModelRecord, ServeSubject } from './log/control/models.ts'
+import type { Trial, TrialSubject } from './log/control/trials.ts'
+import { type Control, openControl } from './log/control.ts'
+import { databasePath } from './log/migrate.ts'
+import type { Intent } from './log/rows.ts'
+import { warmGuards } from './main-guards.ts'
+import type { LiveLengths } from './main-lengths.ts'
+import { createPolicy } from './placement/policies.ts'
+import type { ArmModels, ArmPolicy } from './router-arms.ts'
+import type { LiveRouter } from './router-place.ts'
+import { learnedArm, type RouterPool } from './router-pools.ts'
+import type { RouterTrial } from './router-trial.ts'
+
+/** Kinds of intent that change what serves or what is tried. */
+export const SERVING_INTENTS: readonly string[] = ['serve', 'try', 'end trial']
+
+/** What serves in the router process by the registry, and what is tried. */
+export interface Serving {
+  /** Learned profiles of instances, for whoever looks ahead; undefined where none are known. */
+  profileOf(pool: string, instance: InstanceView): EngineShape | undefined
+  /** Loads champions and a running trial. Whatever does not fit is said and counted, and what ships serves in its place. */
+  restore(router: LiveRouter): Promise<void>
+  /** Obeys one of SERVING_INTENTS; the answer in words. Throws what is wrong: nothing has changed then. */
+  obey(router: LiveRouter, intent: Intent): Promise<string>
+  close(): void
+}
+
+export interface ServingParts {
+  readonly config: Config
+  readonly lengths: LiveLengths
+  readonly clock: Clock
+  readonly count: (what: string) => void
+  readonly warn: (text: string) => void
+}
+
+const KINDS: readonly ModelKind[] = ['profile', 'length', 'policy']
+
+/** Opens the registry for the router process, which only reads it: a locked database delays no call. */
+export function openServing(parts: ServingParts): Serving {
+  const { config, lengths, clock, count, warn } = parts
+  const { dataDir } = config
+  const control = openControl({ path: databasePath(dataDir, 'control'), clock })
+  let profiles: PoolProfiles = new Map()
+  let policyOf: ArmModels['policyOf']
+
+  const put = async (router: LiveRouter, kind: ModelKind, record: ModelRecord | undefined): Promise<void> => {
+    if (kind === 'length') {
+      if (record) loadLength(dataDir, record)
+      await lengths.swap(record ? join(dataDir, record.folder) : shippedLength(config))
+      return
+    }
+    if (kind === 'profile') profiles = record ? loadProfiles(dataDir, record) : new Map()
+    else policyOf = record && learnedArm(loadPolicy(dataDir, record), clock.nowMs)
+    // Also after profiles: policies take what they know of an engine when they are made.
+    router.arms.serve(policyOf ? { policyOf } : {})
+  }
+  const attempt = async (what: string, act: () => Promise<void>): Promise<void> => {
+    try {
+      await act()
+    } catch (error) {
+      count(`${what} not loaded`)
+      warn(`${error instanceof Error ? error.message : error}; what ships or is configured serves in its place`)
+    }
+  }
+  return {
+    profileOf: (pool, { name }) => profiles.get(pool)?.get(name),
+    async restore(router) {
+      for (const kind of KINDS) {
+        const record = control.models.withAlias(kind, 'champion')
+        if (record) await attempt(`${kind} model`, () => put(router, kind, record))
+      }
+      const trial = control.trials.running()
+      if (trial) await attempt('trial', async () => router.arms.begin(await trialOf(trial, { ...parts, control })))
+    },
+    async obey(router, { kind, subject }) {
+      if (kind === 'serve') {
+        const { kind: of, modelId } = subject as ServeSubject
+        const record = modelId === null ? undefined : control.models.get(modelId)
+        if (modelId !== null && !record) throw new Error(`there is no model ${modelId}`)
+        await put(router, of, record)
+        return record ? `${record.version} serves` : of === 'policy' ? 'the configured policies serve' : `the shipped ${of} model serves`
+      }
+      const { trialId } = subject as TrialSubject
+      if (kind === 'end trial') {
+        router.arms.end(trialId)
+        return `trial ${trialId} is over: the champion decides`
+      }
+      const trial = control.trials.get(trialId)
+      if (trial?.state !== 'running') throw new Error(`trial ${trialId} does not run`)
+      router.arms.begin(await trialOf(trial, { ...parts, control }))
+      return trial.mode === 'shadow' ? 'every call is scored' : 'blocks are dealt; the first ones are control until the guard can judge'
+    },
+    close: () => control.close(),
+  }
+}
+
+/** Folder of the length model that the configuration names; where lengths are off there is none to go back to. */
+function shippedLength({ prediction }: Config): string {
+  return prediction.lengthModel === 'base' || prediction.lengthModel === 'off' ? BASE_FOLDER : prediction.lengthModel
+}
+
+async function trialOf(
+  trial: Trial,
+  { config, control, lengths, clock }: ServingParts & { readonly control: Control },
+): Promise<RouterTrial> {
+  const { dataDir } = config
+  const recordOf = (modelId: number | null): ModelRecord | undefined => {
+    if (modelId === null) return undefined
+    const record = control.models.get(modelId)
+    if (!record) throw new Error(`there is no model ${modelId}`)
+    return record
+  }
+  const [length, policy, profile] = [trial.lengthModelId, trial.policyModelId, trial.profileModelId].map(recordOf)
+  if (length) loadLength(dataDir, length)
+  const policyOf = policyOfTrial({
+    model: policy && loadPolicy(dataDir, policy),
+    profiles: profile && loadProfiles(dataDir, profile),
+    nowMs: clock.nowMs,
+  })
+  const { trialId, mode, seed, startedUnixMs, blockMs, washoutMs, shareRatio, blocksPlanned } = trial
+  const plan = { seed, startUnixMs: startedUnixMs, blockMs, washoutMs, shareRatio }
+  const { timeFactor } = config.night.canary
+  return {
+    trialId,
+    models: { ...(policyOf ? { policyOf } : {}), ...(length ? { lengths: await lengths.beside(join(dataDir, length.folder)) } : {}) },
+    ...(mode === 'canary'
+      ? { canary: { ...plan, blocksPlanned, timeFactor, guards: await warmGuards({ dataDir, clock, plan, timeFactor }) } }
+      : {}),
+  }
+}
+
+interface Tried {
+  readonly model: ReturnType<typeof loadPolicy> | undefined
+  readonly profiles: PoolProfiles | undefined
+  readonly nowMs: () => number
+}
+
+function policyOfTrial({ model, profiles, nowMs }: Tried): ((pool: RouterPool) => ArmPolicy) | undefined {
+  if (!model && !profiles) return undefined
+  return (pool) => {
+    const own = profiles?.get(pool.name)
+    const known: RouterPool = own ? { ...pool, profileOf: (instance) => own.get(instance.name) ?? pool.profileOf?.(instance) } : pool
+    if (model) return learnedArm(model, nowMs)(known)
+    const { policy, weights, profileOf } = known
+    return { policy: createPolicy(policy, { weights, profileOf, model: pool.model }) }
+  }
+}

@@ -1,0 +1,122 @@
+import { mkdirSync } from 'node:fs'
+import { Presets, SingleBar } from 'cli-progress'
+import { systemClock } from './clock.ts'
+import type { TrainingPlan, TrainingRun } from './log/control/training.ts'
+import { type Control, openControl } from './log/control.ts'
+import { databasePath, migrateDatabase } from './log/migrate.ts'
+import { HELD_EXIT, Unusable } from './main-child.ts'
+import { configOf, readInput } from './main-config.ts'
+import { embeddedConfig } from './main-embedded.ts'
+import { spawnTrainer } from './main-night.ts'
+
+export interface TrainCommand {
+  readonly config: string
+  readonly from?: string
+  readonly to?: string
+  readonly only?: 'length' | 'profiles' | 'policy'
+  readonly generations?: number
+  readonly minutes?: number
+  readonly seed?: number
+  readonly application?: string
+}
+
+/** How often the run's row is looked at. */
+const LOOK_MS = 300
+/** Another trainer is at work: how often it is asked again whether it is done. */
+const AGAIN_MS = 3_000
+
+/**
+ * `phasewise train`: asks for a run, starts a trainer, and shows what it does until it ends. Ctrl-C cancels the run. A run that an earlier trainer left is finished first.
+ * 0 when the run is done, else 1.
+ */
+export async function runTrain(command: TrainCommand): Promise<number> {
+  const input = readInput(command.config) ?? embeddedConfig([])
+  const { dataDir } = configOf(input)
+  mkdirSync(dataDir, { recursive: true })
+  migrateDatabase({ dataDir, name: 'control', nowUnixMs: systemClock.nowUnixMs() })
+  const control = openControl({ path: databasePath(dataDir, 'control'), clock: systemClock })
+  const { trainingRuns } = control
+  const [fromUnixMs, toUnixMs] = [timeOf(command.from, '--from'), timeOf(command.to, '--to')]
+  const runId = trainingRuns.append({ askedBy: 'command line', plan: planOf(command), fromUnixMs, toUnixMs })
+  const cancel = (): void => void trainingRuns.cancel(runId, 'command line')
+  process.on('SIGINT', cancel)
+  process.on('SIGTERM', cancel)
+  const shown = createShow(control, runId)
+  try {
+    await trainUntilEnd(() => spawnTrainer(input), { control, runId, look: shown.look })
+  } finally {
+    shown.stop()
+    process.off('SIGINT', cancel)
+    process.off('SIGTERM', cancel)
+  }
+  const run = trainingRuns.get(runId) as TrainingRun
+  printResult(control, run)
+  control.close()
+  return run.state === 'done' ? 0 : 1
+}
+
+function planOf({ only, generations, minutes, seed, application }: TrainCommand): TrainingPlan {
+  if (generations !== undefined && minutes !== undefined) throw new Unusable('--generations or --minutes, not both')
+  const given = { only, generations, minutes, seed, application }
+  return { trigger: 'command', ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) }
+}
+
+async function trainUntilEnd(
+  start: () => ReturnType<typeof spawnTrainer>,
+  { control, runId, look }: { readonly control: Control; readonly runId: number; readonly look: () => void },
+): Promise<void> {
+  const isOver = (): boolean => !['waiting', 'running'].includes(control.trainingRuns.get(runId)?.state ?? 'failed')
+  while (!isOver()) {
+    const child = start()
+    const exited = new Promise<number | null>((resolve) => {
+      child.once('exit', (code) => resolve(code))
+      child.once('error', () => resolve(1))
+    })
+    const timer = setInterval(look, LOOK_MS)
+    const code = await exited
+    clearInterval(timer)
+    look()
+    if (isOver()) return
+    if (code === HELD_EXIT) console.error('another trainer is at work: this run waits for it')
+    for (let waitedMs = 0; waitedMs < AGAIN_MS && !isOver(); waitedMs += LOOK_MS) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
+      look()
+    }
+  }
+}
+
+/** A bar on stderr, with the run's own lines above it. */
+function createShow(control: Control, runId: number): { look(): void; stop(): void } {
+  const isTerminal = process.stderr.isTTY === true
+  const bar = new SingleBar({ format: '{bar} {percentage} % · {phase}', stream: process.stderr, hideCursor: true }, Presets.shades_classic)
+  let line = -1
+  if (isTerminal) bar.start(100, 0, { phase: 'waiting' })
+  return {
+    look() {
+      const run = control.trainingRuns.get(runId)
+      for (const one of control.trainingRuns.lines(runId, line)) {
+        line = one.line
+        if (isTerminal) process.stderr.write('\r\u001b[2K')
+        console.error(one.text)
+      }
+      if (run && isTerminal) bar.update(Math.round(100 * run.progressRatio), { phase: run.phase ?? run.state })
+    },
+    stop: () => bar.stop(),
+  }
+}
+
+function printResult(control: Control, { runId, state, error }: TrainingRun): void {
+  console.log(`run ${runId}: ${state}${error === null ? '' : `: ${error}`}`)
+  for (const model of control.models.list().filter((one) => one.runId === runId)) {
+    const [verdict] = control.models.verdicts(model.modelId)
+    console.log(`  ${model.kind} ${model.version}: ${verdict?.words ?? 'not judged'}`)
+    if (verdict?.passed === 1) console.log(`    npm run phasewise -- models promote ${model.version}`)
+  }
+}
+
+function timeOf(text: string | undefined, option: string): number | undefined {
+  if (text === undefined) return undefined
+  const unixMs = /^\d{10,}$/.test(text) ? Number(text) : Date.parse(text)
+  if (Number.isNaN(unixMs)) throw new Unusable(`${option}: ${JSON.stringify(text)} is no time; write 2026-01-31T12:00:00Z or Unix ms`)
+  return unixMs
+}

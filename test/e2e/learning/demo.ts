@@ -1,0 +1,24 @@
+import { percent, runLoop, seconds } from './loop.ts'
+import { startLearningSite, TIME_FACTOR } from './site.ts'
+
+/** `npm run demo:learning`: the whole loop over a virtual fleet in under twelve minutes, then the admin to look at until Ctrl-C. */
+const PLAN = { load: 0.7, daySeconds: 120, generations: 30, blockMs: 8_000, washoutMs: 2_500, blocks: 24 }
+
+console.log(`A virtual fleet of three unequal instances, ${TIME_FACTOR} times faster than real, and traffic that nothing was trained on.`)
+const site = await startLearningSite()
+const result = await runLoop(site, PLAN, (line) => console.log(line))
+const { canary } = result
+console.log(`
+promised by the twin   ${percent(result.promised)} lower mean E2E (${result.verdict})
+measured by the canary ${percent(canary.gain)}, 95 % interval ${percent(canary.low)} to ${percent(canary.high)} (${canary.state}; ${canary.words})
+day after day          ${seconds(result.before.meanE2eMs)} under least-request, ${seconds(result.after.meanE2eMs)} under ${result.policy.version}: ${percent(result.dayGain)} lower
+calls that failed      ${result.before.failed + result.after.failed} of ${result.before.sent + result.after.sent}
+
+Look at   ${site.admin}   (Overview, Models, Training, Decisions)
+models    npm run phasewise -- models list --config ${site.folder}/phasewise.yaml
+end       Ctrl-C`)
+if (process.argv.includes('--once')) await site.close()
+else
+  await new Promise<void>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
+  }).then(() => site.close())

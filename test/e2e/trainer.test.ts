@@ -1,0 +1,176 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import Database from 'better-sqlite3'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { stringify } from 'yaml'
+import { systemClock } from '../../plugin/clock.ts'
+import type { TrainingRun } from '../../plugin/log/control/training.ts'
+import { type Control, openControl } from '../../plugin/log/control.ts'
+import { databasePath } from '../../plugin/log/migrate.ts'
+import { madeRows, writeLog } from '../learning/made-log.ts'
+import { START_UNIX_MS } from '../log/row.ts'
+import { endAll, eventually, makeFolder, runPhasewise } from './processes.ts'
+
+/** The trainer as a real process: what it makes, and what is left when it dies. */
+afterAll(endAll)
+
+const ROWS = madeRows({ calls: 2_400, seed: 5 })
+const WINDOW = ['--from', String(START_UNIX_MS - 1), '--to', String(START_UNIX_MS + 1e9)]
+
+interface Site {
+  readonly folder: string
+  readonly dataDir: string
+  control(): Control
+}
+
+async function makeSite(rows = ROWS): Promise<Site> {
+  const folder = makeFolder()
+  const dataDir = join(folder, '.phasewise')
+  const instances = ['old-1', 'old-2', 'new-1'].map((name) => ({ name, url: `http://10.1.0.1/${name}` }))
+  writeFileSync(
+    join(folder, 'phasewise.yaml'),
+    stringify({ pools: [{ name: 'llama', policy: 'least-request', instances }], night: { schedule: 'off', generations: 2 } }),
+  )
+  const { mkdirSync } = await import('node:fs')
+  mkdirSync(dataDir)
+  await writeLog(dataDir, rows)
+  const control = (): Control => {
+    const opened = openControl({ path: databasePath(dataDir, 'control'), clock: systemClock })
+    onTestFinished(() => opened.close())
+    return opened
+  }
+  return { folder, dataDir, control }
+}
+
+const train = (site: Site, ...args: readonly string[]) => runPhasewise(['train', ...WINDOW, ...args], { cwd: site.folder })
+
+/** Every file that models are made of, as it is on disk. */
+function modelFiles(dataDir: string): Record<string, string> {
+  const at = join(dataDir, 'models')
+  const files = existsSync(at) ? (readdirSync(at, { recursive: true, withFileTypes: true }) ?? []) : []
+  return Object.fromEntries(
+    files
+      .filter((file) => file.isFile())
+      .map((file) => {
+        const path = join(file.parentPath, file.name)
+        return [path.slice(at.length), readFileSync(path).toString('base64')]
+      }),
+  )
+}
+
+let whole: Record<string, string> = {}
+
+beforeAll(async () => {
+  const site = await makeSite()
+  const night = train(site)
+  expect(await night.exited, night.text()).toBe(0)
+  whole = modelFiles(site.dataDir)
+}, 300_000)
+
+test('a night makes profiles, a length model and a policy, each judged, and touches nothing that serves', async () => {
+  expect(Object.keys(whole).map((path) => path.split('/')[1])).toEqual(expect.arrayContaining(['length', 'policy', 'profile']))
+  const site = await makeSite()
+  const night = train(site, '--only', 'profiles')
+  expect(await night.exited).toBe(0)
+  const control = site.control()
+  const [run] = control.trainingRuns.list({ limit: 1 })
+  expect(run).toMatchObject({ state: 'done', attempts: 1, progressRatio: 1, error: null })
+  expect(
+    control.trainingRuns
+      .lines(run!.runId)
+      .map(({ text }) => text)
+      .join('\n'),
+  ).toMatch(/2400 of 2400 rows can be used/)
+  expect(control.models.list().map(({ kind, alias }) => [kind, alias])).toEqual([['profile', 'challenger']])
+  expect(control.models.history({ limit: 5 })).toEqual([])
+}, 300_000)
+
+const PHASES = ['reading', 'profiles', 'length', 'policy', 'evaluating'] as const
+
+test.each(PHASES)(
+  'killed -9 while %s, the run is taken up by the next trainer and makes the same models to the byte',
+  async (phase) => {
+    const site = await makeSite()
+    const first = train(site)
+    const control = site.control()
+    const running = await eventually(`the run is ${phase}`, () => {
+      const [run] = control.trainingRuns.list({ limit: 1 })
+      if (run?.state === 'done') throw new Error('it was faster than the kill')
+      return reached(run, phase) ? run : undefined
+    })
+    process.kill(running.pid as number, 'SIGKILL')
+    expect(await first.exited, first.text()).toBe(0)
+    expect(first.text()).toMatch(/taken up again \(attempt 2\)/)
+    expect(control.trainingRuns.get(running.runId)).toMatchObject({ state: 'done', attempts: 2 })
+    expect(modelFiles(site.dataDir)).toEqual(whole)
+    expect(existsSync(join(site.dataDir, 'training', `run-${running.runId}`))).toBe(false)
+  },
+  300_000,
+)
+
+function reached(run: TrainingRun | undefined, phase: (typeof PHASES)[number]): run is TrainingRun {
+  if (!run || run.pid === null) return false
+  return phase === 'reading' ? run.state === 'running' : PHASES.indexOf(run.phase as (typeof PHASES)[number]) >= PHASES.indexOf(phase)
+}
+
+test('a run that kills three trainers is given up, in words', async () => {
+  const site = await makeSite()
+  const first = train(site)
+  const control = site.control()
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    const run = await eventually(`attempt ${attempt}`, () => {
+      const [one] = control.trainingRuns.list({ limit: 1 })
+      return one?.state === 'running' && one.attempts === attempt ? one : undefined
+    })
+    process.kill(run.pid as number, 'SIGKILL')
+  }
+  expect(await first.exited).toBe(1)
+  expect(first.text()).toMatch(/failed: its trainer died 3 times, last while \w+: given up/)
+}, 300_000)
+
+test('Ctrl-C cancels the run; nothing half made is left', async () => {
+  const site = await makeSite()
+  const night = train(site, '--generations', '500', '--only', 'policy')
+  const control = site.control()
+  await eventually('it searches', () => (control.trainingRuns.list({ limit: 1 })[0]?.phase === 'policy' ? true : undefined))
+  night.kill('SIGINT')
+  expect(await night.exited).toBe(1)
+  expect(control.trainingRuns.list({ limit: 1 })).toMatchObject([{ state: 'cancelled', error: 'cancelled by command line' }])
+  expect(modelFiles(site.dataDir)).toEqual({})
+}, 300_000)
+
+test('two trainers do not work at once: the second waits its turn and then finds its run done', async () => {
+  const site = await makeSite()
+  const nights = [train(site, '--only', 'profiles'), train(site, '--only', 'profiles')]
+  expect(await Promise.all(nights.map((night) => night.exited))).toEqual([0, 0])
+  const runs = site.control().trainingRuns.list({ limit: 5 })
+  expect(runs.map(({ state }) => state)).toEqual(['done', 'done'])
+  const [second, first] = runs
+  expect(second!.startedUnixMs!).toBeGreaterThanOrEqual(first!.endedUnixMs!)
+}, 300_000)
+
+test.each([
+  ['no calls', [], /there are no calls from .*: choose another window/],
+  ['too few calls', ROWS.slice(0, 50), /only 50 answered calls in this window; 400 are the least/],
+])(
+  'with %s the run fails with that word',
+  async (_name, rows, words) => {
+    const night = train(await makeSite(rows))
+    expect(await night.exited).toBe(1)
+    expect(night.text()).toMatch(words)
+  },
+  300_000,
+)
+
+test('a locked log is waited for or told; the run is recorded either way', async () => {
+  const site = await makeSite()
+  const database = new Database(databasePath(site.dataDir, 'log'))
+  database.pragma('locking_mode = EXCLUSIVE')
+  database.exec('BEGIN EXCLUSIVE')
+  const night = train(site, '--only', 'profiles')
+  const code = await night.exited
+  database.exec('ROLLBACK')
+  database.close()
+  expect(code).toBe(1)
+  expect(night.text()).toMatch(/a database is locked by another process: end what holds it, then run again/)
+}, 300_000)

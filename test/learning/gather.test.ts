@@ -1,0 +1,66 @@
+import { expect, onTestFinished, test } from 'vitest'
+import { openDataset } from '../../plugin/learning/dataset.ts'
+import { NothingToLearn } from '../../plugin/learning/night-desk.ts'
+import { APPLICATION_SHARE_MAX, type Gathered, gather } from '../../plugin/learning/night-gather.ts'
+import { databasePath } from '../../plugin/log/migrate.ts'
+import { openReader } from '../../plugin/log/read/reader.ts'
+import type { CallRow } from '../../plugin/log/rows.ts'
+import { createRng } from '../../plugin/rng.ts'
+import { freshFolder } from '../log/fresh.ts'
+import { START_UNIX_MS } from '../log/row.ts'
+import { MADE_FLEET, madeRows, writeLog } from './made-log.ts'
+
+async function gathered(rows: readonly CallRow[], application?: string): Promise<Gathered> {
+  const dataDir = freshFolder()
+  await writeLog(dataDir, rows)
+  const reader = openReader(databasePath(dataDir, 'log'))
+  onTestFinished(() => reader.close())
+  const range = { fromUnixMs: START_UNIX_MS - 1, toUnixMs: START_UNIX_MS + 1e9 }
+  const dataset = openDataset({ reader, range, decisions: true })
+  const splitUnixMs = rows[Math.floor(0.75 * rows.length)]?.call.arrivedUnixMs ?? 0
+  const calls = dataset.calls()
+  return gather({ calls, counts: dataset.counts, splitUnixMs, rng: createRng(1), application, told: async () => undefined })
+}
+
+const ROWS = madeRows({ calls: 2_000, seed: 3 })
+
+test('earlier calls train and later ones judge: nothing is in both', async () => {
+  const { training, heldOut, lengths, heldOutLengths, fleet, pool, splitUnixMs } = await gathered(ROWS)
+  expect([training.length + heldOut.length, lengths.length + heldOutLengths.length, pool]).toEqual([2_000, 2_000, 'llama'])
+  expect(training.every((call) => call.arrivedUnixMs < splitUnixMs)).toBe(true)
+  expect(heldOut.every((call) => call.arrivedUnixMs >= splitUnixMs)).toBe(true)
+  expect(heldOut.length).toBeGreaterThan(400)
+  expect(fleet.map(({ name }) => name)).toEqual(['new-1', 'old-1', 'old-2'])
+  expect(fleet[0]?.kvTokens).toBe(16 * (MADE_FLEET[2]?.profile.kvBlocks ?? 0))
+})
+
+test('one caller who floods the log does not drown the others', async () => {
+  const flood = ROWS.map((row, i) =>
+    i % 10 === 0 ? row : { ...row, call: { ...row.call, caller: { ...row.call.caller, application: 'flood' } } },
+  )
+  const { lengths } = await gathered(flood)
+  const rest = flood.filter((row) => row.call.caller.application !== 'flood').length * 0.75
+  const flooded = lengths.length - rest
+  expect(rest).toBeGreaterThan(100)
+  expect(flooded).toBeLessThanOrEqual(APPLICATION_SHARE_MAX * 1_501 + 30)
+})
+
+test('a night for one application learns its lengths alone', async () => {
+  const [name] = ROWS.map((row) => row.call.caller.application)
+  const own = ROWS.filter((row) => row.call.caller.application === name).length
+  const { lengths, heldOutLengths, training } = await gathered(ROWS, name)
+  expect([lengths.length + heldOutLengths.length, training.length > 1_000]).toEqual([own, true])
+})
+
+test.each([
+  ['no calls', [], /no calls in this window/],
+  ['too few', ROWS.slice(0, 30), /only 30 answered calls in this window; 400 are the least/],
+  [
+    'failures alone',
+    ROWS.slice(0, 900).map((row) => ({ ...row, outcome: { kind: 'instance error' as const, e2eMs: 5, censored: true, error: 'reset' } })),
+    /none of the 900 calls in this window was answered/,
+  ],
+])('%s is said in words', async (_name, rows, words) => {
+  await expect(gathered(rows)).rejects.toThrow(words)
+  await expect(gathered(rows)).rejects.toBeInstanceOf(NothingToLearn)
+})
