@@ -68,7 +68,7 @@ function instanceLog(given: readonly ProfileCall[]): InstanceLog {
     log.judged[i] = 1
     judgedCount++
   })
-  return {
+  const whole = {
     ...log,
     judgedCount,
     dropped,
@@ -80,6 +80,7 @@ function instanceLog(given: readonly ProfileCall[]): InstanceLog {
       blockHashes: twin.map((call) => call.blockHashes),
     },
   }
+  return partOf(whole, 0, count)
 }
 
 /** In order of dispatch, without what cannot have happened and without rows that stand there twice. */
@@ -140,9 +141,16 @@ function quantileOf(values: readonly number[], share: number): number {
   return sorted[Math.floor(share * sorted.length)] ?? Number.NaN
 }
 
-/** Calls `from` to `to` (excluded) of a log. */
+function endOf({ calls, e2eMs }: Pick<InstanceLog, 'calls' | 'e2eMs'>, i: number): number {
+  return (calls.dispatchedMs[i] as number) + (e2eMs[i] as number)
+}
+
+/** Calls `from` to `to` (excluded) of a log; those that ended later than the last of them came are not judged. */
 export function partOf(log: InstanceLog, from: number, to: number): InstanceLog {
   const judged = log.judged.slice(from, to)
+  // Who was still under way when the part ends would be played without those that came after and slowed them.
+  const endMs = log.calls.dispatchedMs[Math.min(to, log.judged.length) - 1] as number
+  for (let i = 0; i < judged.length; i++) if (!(endOf(log, from + i) <= endMs)) judged[i] = 0
   return {
     ...log,
     ttftMs: log.ttftMs.subarray(from, to),

@@ -32,7 +32,7 @@ const FOLLOW_RATIO = 6
 /** Tokens a step may compute, as engines are configured. */
 const BUDGETS = { v1: [512, 1024, 2048, 4096, 8192], v0: [2048, 4096, 8192, 16_384] } as const
 /** Another setting has to explain this much more to be believed. */
-const BETTER = 0.95
+const BETTER = 0.7
 
 /** The best fits from several shipped profiles as starts, the first one the best. */
 export function fitFromShipped(logs: readonly InstanceLog[], limits: Limits): Fit {

@@ -1,7 +1,6 @@
-import type { Call } from '../call/call.ts'
-import type { DispatchView, InstanceView, LedgerView, ScrapeView } from '../fleet/instance.ts'
-import { AT, CALL_AT, CANDIDATE_COLUMNS, type CandidateColumnName } from './features.ts'
+import { AT, CANDIDATE_COLUMNS, type CandidateColumnName } from './features.ts'
 import type { Candidates, Distribution, Policy } from './policy.ts'
+import { recordedCall, recordedInstance } from './recorded.ts'
 
 /** A decision as its rows tell it: the call's and one per candidate, in any order. NaN is unknown. */
 export interface RecordedDecision {
@@ -22,7 +21,7 @@ export interface Attribution {
   readonly columns: readonly CandidateColumnName[]
   /** With the runner-up's values in `columns` the instance would not have been the cheapest alone. False: no three features decide it. */
   readonly changes: boolean
-  /** The policy weighs the calls in flight one by one: `inFlight` then stands for all of them, and `speed` for the instance's type. */
+  /** The policy weighs the calls in flight one by one: `inFlight` then stands for all of them. `speed` stands for the instance's type where the policy knows types. */
   readonly readsCalls: boolean
 }
 
@@ -31,6 +30,8 @@ const NAMED_MAX = 3
 const WIDTH = CANDIDATE_COLUMNS.length
 /** Policies that roll the calls in flight forward one by one. */
 const READS_CALLS = new Set(['impact', 'predicted-latency'])
+/** Policies that know an instance's type by its name, beyond the speed that is written for it. */
+const READS_TYPES = new Set([...READS_CALLS, 'learned'])
 /** Columns of the ledger: what a policy that reads calls knows as one thing. */
 const LEDGER = [
   AT.inFlight,
@@ -86,12 +87,14 @@ export function attribute(policy: Policy, decision: RecordedDecision): Attributi
   }
 
   function differs(feature: Feature): boolean {
-    if (readsCalls && feature[0] === AT.speed) return true
+    if (feature[0] === AT.speed && READS_TYPES.has(plainName(policy))) return true
     return feature.some((column) => !Object.is(rows[chosen]?.[column], rows[runnerUp]?.[column]))
   }
 }
 
-const readsCallsOf = ({ name }: Policy): boolean => READS_CALLS.has(name.replace(/^oracle-/, ''))
+const plainName = ({ name }: Pick<Policy, 'name'>): string => name.replace(/^oracle-/, '')
+
+const readsCallsOf = ({ name }: Policy): boolean => READS_CALLS.has(plainName({ name }))
 
 const nameOf = (feature: Feature): CandidateColumnName => CANDIDATE_COLUMNS[feature[0] as number]?.name as CandidateColumnName
 
@@ -127,13 +130,13 @@ function createQuestion(policy: Policy, { callRow, rows, costs, names, chosen, r
   const count = rows.length
   const flat = new Float32Array(count * WIDTH)
   const out: Distribution = { costs: new Float64Array(count), probabilities: new Float64Array(count) }
-  const call = callOf(callRow)
+  const call = recordedCall(callRow)
   const leadWith = (replaced: readonly number[]): number => {
     for (const [i, row] of rows.entries()) flat.set(row, i * WIDTH)
     for (const column of replaced) flat[chosen * WIDTH + column] = rows[runnerUp]?.[column] as number
     const nameAt = (i: number): string => names?.[i === chosen && replaced.includes(AT.speed) ? runnerUp : i] ?? String(i)
     const instances = Array.from({ length: count }, (_, i) =>
-      viewOf(flat.subarray(i * WIDTH, (i + 1) * WIDTH), { slot: i, name: nameAt(i) }),
+      recordedInstance(flat.subarray(i * WIDTH, (i + 1) * WIDTH), { slot: i, name: nameAt(i) }),
     )
     const candidates: Candidates = { count, instances, rows: flat, callRow, nowMs: 0 }
     policy.distribute(candidates, call, out)
@@ -147,104 +150,5 @@ function createQuestion(policy: Policy, { callRow, rows, costs, names, chosen, r
   return (replaced) => {
     const lead = leadWith(replaced) + (readsCalls && replaced.includes(AT.inFlight) ? 0 : recorded - before)
     return { chooses: lead < -tie, lead }
-  }
-}
-
-/** An instance as its row tells it. The calls in flight are not in the row one by one: as many like their mean stand for them. */
-function viewOf(row: Float32Array, { slot, name }: { readonly slot: number; readonly name: string }): InstanceView {
-  const at = (column: CandidateColumnName): number => row[AT[column]] as number
-  const ledger: LedgerView = {
-    inFlight: at('inFlight'),
-    prefillTokensPending: at('prefillTokensPending'),
-    promptTokens: at('promptTokensInFlight'),
-    outputTokensLeft: at('outputTokensLeft'),
-    outputTokensDone: at('outputTokensDone'),
-    placed: 0,
-    awaitingFirstToken: at('awaitingFirstToken'),
-    awaitingWhole: 0,
-    open: () => meanDispatches(at),
-  }
-  const capacity = at('kvTokensCapacity')
-  const believed = at('kvTokensBelieved')
-  const scrape: ScrapeView = {
-    ageMs: () => (Number.isNaN(at('scrapeAge')) ? Number.POSITIVE_INFINITY : at('scrapeAge')),
-    waiting: at('waiting'),
-    running: at('running'),
-    kvUsageRatio: at('kvUsage'),
-    kvBlocks: capacity / 16,
-    kvBlockTokens: 16,
-    prefixHitRatio: Number.NaN,
-    foreignInFlight: at('foreignInFlight'),
-    waitingMost: at('waitingBelieved'),
-    kvTokensUnseen: Number.isNaN(believed) ? Number.NaN : believed - at('promptTokensInFlight') - at('outputTokensDone'),
-    adapters: new Set(),
-  }
-  return {
-    slot,
-    name,
-    pool: '',
-    url: name,
-    state: 'healthy',
-    speed: at('speed'),
-    weight: at('weight'),
-    slowStartRatio: at('slowStart'),
-    // The row has no pace of whole answers: calls are taken to be as far as was counted.
-    wholePaceMs: Number.NaN,
-    ledger,
-    scrape,
-  }
-}
-
-function meanDispatches(at: (column: CandidateColumnName) => number): DispatchView[] {
-  const inFlight = Math.max(0, Math.round(at('inFlight')))
-  const awaiting = Math.min(inFlight, Math.max(0, Math.round(at('awaitingFirstToken'))))
-  const running = inFlight - awaiting
-  const awaitingPrompt = awaiting > 0 ? at('prefillTokensPending') / awaiting : 0
-  const runningPrompt = running > 0 ? Math.max(0, at('promptTokensInFlight') - at('prefillTokensPending')) / running : 0
-  const done = running > 0 ? at('outputTokensDone') / running : 0
-  const left = inFlight > 0 ? at('outputTokensLeft') / inFlight : 0
-  return Array.from({ length: inFlight }, (_, i): DispatchView => {
-    const waits = i >= running
-    // Spread evenly from nothing to twice the mean, as calls that began at different times are.
-    const spread = waits ? 1 : (2 * (i + 0.5)) / running
-    return {
-      stream: true,
-      promptTokens: waits ? awaitingPrompt : runningPrompt,
-      uncachedPromptTokens: waits ? awaitingPrompt : runningPrompt,
-      predictedOutputTokens: waits ? left : done + left * spread,
-      dispatchedMs: i - inFlight,
-      firstTokenMs: waits ? Number.NaN : i - inFlight,
-      outputTokens: waits ? 0 : done,
-    }
-  })
-}
-
-const NO_BLOCKS = new BigUint64Array(0)
-const NO_FEATURES = new Uint32Array(0)
-
-function callOf(row: Float32Array): Call {
-  const at = (column: keyof typeof CALL_AT): number => row[CALL_AT[column]] as number
-  const maxTokens = at('maxTokens')
-  return {
-    callId: 0,
-    arrivedUnixMs: 0,
-    api: 'openai-chat',
-    model: '',
-    stream: at('stream') === 1,
-    promptBytes: at('promptBytes'),
-    request: {
-      answers: at('answers'),
-      stops: at('stops'),
-      tools: at('tools'),
-      turns: at('turns'),
-      responseFormat: at('jsonDemanded') === 1 ? 'json' : 'text',
-      wantsStreamUsage: false,
-      systemHash: 0,
-      ...(Number.isNaN(maxTokens) ? {} : { maxTokens }),
-      ...(Number.isNaN(at('temperature')) ? {} : { temperature: at('temperature') }),
-    },
-    caller: { application: '', tenant: '', priority: at('priority') },
-    prefixBlocks: NO_BLOCKS,
-    textFeatures: NO_FEATURES,
   }
 }

@@ -10,7 +10,7 @@ import type { Policy } from '../../placement/policy.ts'
 import { createRng } from '../../rng.ts'
 import type { HeldSlot } from '../fleet/call-table.ts'
 import { Simulation } from '../fleet/simulation.ts'
-import type { SimulationOptions } from '../fleet/simulation-options.ts'
+import type { CallEnd, SimulationOptions } from '../fleet/simulation-options.ts'
 import { streamOf, type TwinCall } from '../fleet/twin-call.ts'
 import type { Scenario } from './scenarios.ts'
 import { type Score, ScoreSheet } from './score.ts'
@@ -33,6 +33,8 @@ export interface Circumstances
   extends Pick<SimulationOptions, 'routers' | 'scrapeMs' | 'decisionMs' | 'networkMs' | 'predictor' | 'script'> {
   /** What `learned` decides by. */
   readonly model?: LearnedModel
+  /** Told of each call that is over, as the score is. */
+  readonly onEnd?: (end: CallEnd) => void
   /** What the policy believes of an instance's engine; its own profile by default. */
   readonly believes?: (name: string) => EngineShape
   /** Every second router is another gateway's, deciding by this rule and holding nothing; its calls are not counted. Two routers then. */
@@ -62,7 +64,7 @@ export function playArm(
   arm: Arm,
   given: { readonly scenario: Scenario; readonly calls: readonly TwinCall[]; readonly seed: number } & Circumstances,
 ): Score {
-  const { scenario, calls, seed, model, believes, foreignPolicy, ...circumstances } = given
+  const { scenario, calls, seed, model, believes, foreignPolicy, onEnd, ...circumstances } = given
   const isForeign = (router: number): boolean => foreignPolicy !== undefined && router % 2 === 1
   const sheet = new ScoreSheet(scenario.fleet.length)
   const shapes = new Map<string, EngineShape>(scenario.fleet.map(({ name, profile }) => [name, believes?.(name) ?? profile]))
@@ -86,7 +88,9 @@ export function playArm(
     ...holdOf(arm, policyOf(0), { ...parts, isForeign }),
     rng: createRng(seed).stream('policy'),
     onEnd: (end) => {
-      if (!isForeign(end.router)) sheet.add(end)
+      if (isForeign(end.router)) return
+      sheet.add(end)
+      onEnd?.(end)
     },
     ...(scenario.script ? { script: scenario.script } : {}),
     ...(scenario.clientRetries ? { clientRetries: scenario.clientRetries } : {}),
