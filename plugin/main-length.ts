@@ -100,7 +100,7 @@ function shuffled(cases: readonly LengthCase[], rng: Rng): LengthCase[] {
 async function readCases(data: readonly string[], tableFolder: string, rng: Rng): Promise<LengthCase[]> {
   const rows: LengthRow[] = []
   for (const path of data) {
-    if (!statSync(path).isDirectory()) rows.push(...readRows(path))
+    if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) rows.push(...readRows(path))
     else if (openSetsIn(path).length > 0) rows.push(...(await readOpenRows(path, rng.stream('rows'))))
     else throw new RowError(`${path}: there is none of the open sets in this folder; name a JSONL file instead`)
   }

@@ -12,7 +12,7 @@ import { lockTrainer, TrainerHeld } from './log/lock.ts'
 import { databasePath, migrateDatabase } from './log/migrate.ts'
 import { openReader } from './log/read/reader.ts'
 import { HELD_EXIT, type ParentMessage } from './main-child.ts'
-import { configOf } from './main-config.ts'
+import { settle } from './main-settings.ts'
 
 /** A run that died so often in its trainer is not taken up again: something in it kills trainers. */
 const ATTEMPTS_MAX = 3
@@ -44,7 +44,7 @@ export function runTrainerRole(): void {
   process.once('message', (message: ParentMessage) => {
     if (message.type !== 'start') return process.exit(0)
     setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
-    workOff(configOf(message.input), interrupted.signal).then(
+    workOff(settle(message.input).config, interrupted.signal).then(
       () => process.exit(0),
       (error: unknown) => {
         if (error instanceof TrainerHeld) process.exit(HELD_EXIT)

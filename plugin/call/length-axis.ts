@@ -27,7 +27,9 @@ const WHOLE = 65_535
 
 /** A distribution as it is logged: the cumulative probability at each inner edge (1 to BUCKETS − 1), in 65,535ths. */
 export function packCumulative(cumulative: ArrayLike<number>): Uint16Array {
-  return Uint16Array.from({ length: BUCKETS - 1 }, (_, i) => Math.round((cumulative[i + 1] as number) * WHOLE))
+  const packed = new Uint16Array(BUCKETS - 1)
+  for (let i = 0; i < packed.length; i++) packed[i] = Math.round((cumulative[i + 1] as number) * WHOLE)
+  return packed
 }
 
 /** The cumulative probabilities at all BUCKETS + 1 edges; undefined for bytes of another length. */

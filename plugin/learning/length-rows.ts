@@ -48,9 +48,17 @@ export class RowError extends Error {
   }
 }
 
-/** Rows of a JSONL file. Throws RowError with the line that is no row. */
+function textAt(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (cause) {
+    throw new RowError(`${path}: it cannot be read (${(cause as NodeJS.ErrnoException).code ?? String(cause)})`, { cause })
+  }
+}
+
+/** Rows of a JSONL file. Throws RowError with the line that is no row, or where the file cannot be read. */
 export function readRows(path: string): LengthRow[] {
-  return readFileSync(path, 'utf8')
+  return textAt(path)
     .split('\n')
     .flatMap((line, i) => (line.trim() === '' ? [] : [readRow(line, `${path}:${i + 1}`)]))
 }

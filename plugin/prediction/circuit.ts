@@ -1,5 +1,5 @@
-/** Late or failing in a row that open the circuit, and for how long it then stays open. */
-const STRIKES_MAX = 3
+/** Late or failing in a row that open the circuit, and for how long it then stays open. Five: on a machine short of CPU two or three late ones are the scheduler's. */
+const STRIKES_MAX = 5
 const OPEN_MS = 10_000
 
 /** Sets a part aside for a while that failed or was late several times in a row: a broken part must not be asked by every call. */

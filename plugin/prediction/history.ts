@@ -104,6 +104,8 @@ export class RecentlyUsed<T> {
   /** The entry, made where it is missing, as the most recently used one. */
   use(key: string, make: () => T): T {
     const known = this.#entries.get(key)
+    // Order matters only near the bound; a map that is reordered at every call leaves its dead tables to the garbage collector.
+    if (known !== undefined && this.#entries.size <= this.#most / 2) return known
     const entry = known ?? make()
     if (known !== undefined) this.#entries.delete(key)
     this.#entries.set(key, entry)

@@ -44,8 +44,8 @@ export interface LearnedLengthParts {
 const NO_ANSWER: LengthPrediction = { outputTokens: 1, version: 'none', source: 'no answer text' }
 
 /**
- * Predicts by the model in the light of the application's history. Where there is no model, or no text was read, or it fails, or was late three
- * times in a row, the application's histogram serves, then the pool's; each such call is counted by its reason.
+ * Predicts by the model in the light of the application's history. Where there is no model, or no text was read, or it fails, or was late
+ * several times in a row, the application's histogram serves, then the pool's; each such call is counted by its reason.
  */
 export function createLearnedLength({ model: first, history: firstHistory, nowMs, count }: LearnedLengthParts): LearnedLength {
   const evaluator = new LengthEvaluator()

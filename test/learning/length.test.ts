@@ -168,7 +168,7 @@ test('a line that is no row is told with its number and what is wrong', () => {
   expect(() => evaluate([{ outputTokens: 1 }])).toThrow('"messages" or "prompt"')
   expect(() => evaluate([{ prompt: 'x', outputTokens: -1 }])).toThrow('outputTokens')
   expect(() => evaluate([''])).toThrow('there are no rows')
-  expect(() => readRows('/nowhere/rows.jsonl')).toThrow()
+  expect(() => readRows('/nowhere/rows.jsonl')).toThrow('/nowhere/rows.jsonl: it cannot be read (ENOENT)')
 })
 
 test('the shipped card tells what the model is made of, and is of the model beside it', () => {

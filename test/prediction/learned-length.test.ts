@@ -81,26 +81,26 @@ test('without a model the application’s histogram serves after five answers, t
   expect(made.counted).toEqual([])
 })
 
-test('a model that fails is replaced by histograms, counted by reason, and set aside after three failures in a row', () => {
+test('a model that fails is replaced by histograms, counted by reason, and set aside after five failures in a row', () => {
   const made = bench()
   teach(made, STORY, 40, 5)
   made.lengths.swap(broken)
-  const sources = Array.from({ length: 5 }, () => made.lengths.predict('m', askedCall(STORY)).source)
-  expect(sources).toEqual(Array.from({ length: 5 }, () => 'application history'))
-  expect(made.counted.filter((what) => what === 'length model failed')).toHaveLength(3)
+  const sources = Array.from({ length: 7 }, () => made.lengths.predict('m', askedCall(STORY)).source)
+  expect(sources).toEqual(Array.from({ length: 7 }, () => 'application history'))
+  expect(made.counted.filter((what) => what === 'length model failed')).toHaveLength(5)
   expect(made.counted.filter((what) => what === 'length model set aside')).toHaveLength(1)
-  expect(made.counted.filter((what) => what === 'length from application history')).toHaveLength(5)
+  expect(made.counted.filter((what) => what === 'length from application history')).toHaveLength(7)
   expect(made.lengths.predict('other pool', askedCall(STORY)).source).toBe('nothing known')
   expect(made.counted.at(-1)).toBe('length unknown')
 })
 
-test('a slow model is used while it answers, and set aside for ten seconds after three late answers in a row', () => {
+test('a slow model is used while it answers, and set aside for ten seconds after five late answers in a row', () => {
   const made = bench()
   teach(made, STORY, 40, 5)
   made.slowMs = 6
-  const late = Array.from({ length: 4 }, () => made.lengths.predict('m', askedCall(STORY)).source)
-  expect(late).toEqual(['model', 'model', 'model', 'application history'])
-  expect(made.counted.filter((what) => what === 'length model late')).toHaveLength(3)
+  const late = Array.from({ length: 6 }, () => made.lengths.predict('m', askedCall(STORY)).source)
+  expect(late).toEqual(['model', 'model', 'model', 'model', 'model', 'application history'])
+  expect(made.counted.filter((what) => what === 'length model late')).toHaveLength(5)
   made.slowMs = 10_001
   made.lengths.predict('m', askedCall(STORY))
   made.slowMs = 0
@@ -194,8 +194,8 @@ test('a reader that throws or is slow costs nothing but the text, and is set asi
       throw new Error('no')
     },
   })
-  expect(Array.from({ length: 4 }, () => failing('x'))).toEqual([undefined, undefined, undefined, undefined])
-  expect(counted).toEqual(['text reader failed', 'text reader failed', 'text reader failed', 'text reader set aside'])
+  for (let i = 0; i < 6; i++) expect(failing('x')).toBeUndefined()
+  expect(counted).toEqual([...Array.from({ length: 5 }, () => 'text reader failed'), 'text reader set aside'])
   const slow = createSafeReader({
     ...parts,
     readText: () => {
@@ -203,5 +203,5 @@ test('a reader that throws or is slow costs nothing but the text, and is set asi
       return new Float32Array(1)
     },
   })
-  expect(Array.from({ length: 4 }, () => slow('x') !== undefined)).toEqual([true, true, true, false])
+  expect(Array.from({ length: 6 }, () => slow('x') !== undefined)).toEqual([true, true, true, true, true, false])
 })

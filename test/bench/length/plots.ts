@@ -18,10 +18,12 @@ export interface Axes {
   readonly y: string
   readonly xTicks: readonly (readonly [at: number, label: string])[]
   readonly yTicks: readonly (readonly [at: number, label: string])[]
+  /** Draw where x equals y. */
+  readonly diagonal?: true
 }
 
 /** A square plot with a legend. */
-export function drawCurves({ title, x, y, xTicks, yTicks }: Axes, curves: readonly Curve[]): string {
+export function drawCurves({ title, x, y, xTicks, yTicks, diagonal }: Axes, curves: readonly Curve[]): string {
   const px = (value: number): string => (MARGIN + value * SIZE).toFixed(1)
   const py = (value: number): string => (MARGIN + (1 - value) * SIZE).toFixed(1)
   const lines = curves.map(
@@ -39,7 +41,7 @@ export function drawCurves({ title, x, y, xTicks, yTicks }: Axes, curves: readon
     `<rect width="${all}" height="${all}" fill="white"/>`,
     `<text x="${all / 2}" y="20" text-anchor="middle" font-size="14">${title}</text>`,
     `<rect x="${MARGIN}" y="${MARGIN}" width="${SIZE}" height="${SIZE}" fill="none" stroke="#999"/>`,
-    `<line x1="${px(0)}" y1="${py(0)}" x2="${px(1)}" y2="${py(1)}" stroke="#bbb" stroke-dasharray="4"/>`,
+    ...(diagonal ? [`<line x1="${px(0)}" y1="${py(0)}" x2="${px(1)}" y2="${py(1)}" stroke="#bbb" stroke-dasharray="4"/>`] : []),
     ...ticks,
     ...lines,
     ...legend,
