@@ -9,8 +9,8 @@ export interface Setting {
   readonly kind: 'number' | 'choice' | 'switch' | 'text'
   /** Of a choice: the values that may be chosen. */
   readonly values?: readonly string[]
-  /** When a change counts: 'live' within a second, 'restart' when Phasewise is started again. */
-  readonly effect: 'live' | 'restart'
+  /** When a change counts: 'live' within a second, 'next run' with the next training, 'restart' when Phasewise is started again. */
+  readonly effect: 'live' | 'next run' | 'restart'
 }
 
 /** Settings of one group, e.g. a pool. */
@@ -57,9 +57,9 @@ const POOL: readonly Row[] = [
 const NIGHT: readonly Row[] = [
   [['schedule'], 'Schedule', 'cron expression such as 0 3 * * *, or off', 'text', 'restart'],
   [['timeZone'], 'Time zone', 'of the schedule', 'text', 'restart'],
-  [['days'], 'Days learned from', 'd', 'number', 'restart'],
-  [['heldOut'], 'Held out for evaluation', 'share of the calls, 0.01 to 0.5', 'number', 'restart'],
-  [['afterwards'], 'Afterwards', 'what is done with a model that passed', 'choice', 'restart'],
+  [['days'], 'Days learned from', 'd', 'number', 'next run'],
+  [['heldOut'], 'Held out for evaluation', 'share of the calls, 0.01 to 0.5', 'number', 'next run'],
+  [['afterwards'], 'Afterwards', 'what is done with a model that passed', 'choice', 'next run'],
 ]
 
 const REST: Readonly<Record<string, { readonly title: string; readonly rows: readonly Row[] }>> = {

@@ -5,9 +5,10 @@ import type { Config, ConfigParts } from './config.ts'
 import { lockDirectory } from './log/lock.ts'
 import { migrateDataDirectory } from './log/migrate.ts'
 import { type Role, type StartMessage, Unusable } from './main-child.ts'
-import { configOf, readInput } from './main-config.ts'
+import { readInput } from './main-config.ts'
 import { EMBEDDED_COUNT, embeddedConfig } from './main-embedded.ts'
 import { type NightWatch, startNightWatch } from './main-night.ts'
+import { settle } from './main-settings.ts'
 import { createSupervisor, type Supervisor } from './main-supervisor.ts'
 import { VERSION } from './main-version.ts'
 import { createRng } from './rng.ts'
@@ -23,7 +24,7 @@ export async function runStart(options: StartOptions): Promise<void> {
   const file = readInput(options.config)
   if (!file && options.config !== 'phasewise.yaml')
     throw new Unusable(`${options.config} is not there; write it, or leave --config out for the embedded default`)
-  const settings = configOf(file ?? embeddedConfig([]))
+  const settings = settle(file ?? embeddedConfig([])).config
   mkdirSync(settings.dataDir, { recursive: true })
   const lock = lockDirectory({ dataDir: settings.dataDir, holder: { pid: process.pid, sinceUnixMs: systemClock.nowUnixMs() } })
   migrateDataDirectory({ dataDir: settings.dataDir, nowUnixMs: systemClock.nowUnixMs() })

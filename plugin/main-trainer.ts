@@ -12,7 +12,7 @@ import { lockTrainer, TrainerHeld } from './log/lock.ts'
 import { databasePath, migrateDatabase } from './log/migrate.ts'
 import { openReader } from './log/read/reader.ts'
 import { HELD_EXIT, type ParentMessage } from './main-child.ts'
-import { configOf } from './main-config.ts'
+import { settle } from './main-settings.ts'
 
 /** A run that died so often in its trainer is not taken up again: something in it kills trainers. */
 const ATTEMPTS_MAX = 3
@@ -43,8 +43,8 @@ export function runTrainerRole(): void {
   process.on('disconnect', leave)
   process.once('message', (message: ParentMessage) => {
     if (message.type !== 'start') return process.exit(0)
-    setPriority(constants.priority.PRIORITY_LOW)
-    workOff(configOf(message.input), interrupted.signal).then(
+    setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
+    workOff(settle(message.input).config, interrupted.signal).then(
       () => process.exit(0),
       (error: unknown) => {
         if (error instanceof TrainerHeld) process.exit(HELD_EXIT)
@@ -102,6 +102,7 @@ async function take({ config, control, run, interrupted }: Taking): Promise<void
     try {
       const pools = config.pools.map((pool) => poolOf(pool, config.scrape.intervalMs))
       made = await runNight({ run, desk, reader, control, dataDir, clock: systemClock, config: config.night, pools })
+      desk.tell({ peakMiB: Math.round(process.resourceUsage().maxRSS / 1_024) })
       await afterNight({ control, reader, made, config: config.night, desk, asked: run.plan.trigger === 'schedule' })
     } finally {
       reader.close()

@@ -10,6 +10,8 @@ const SECONDS_MOST = 5
 const KV_MOST = 3
 /** The wait against the queue's own is taken over at least so much: below, a queue is no queue. */
 const IN_TURN_LEAST_MS = 5_000
+/** An instance where nobody waits and memory is less full than this takes any call, whatever a model says: a model gone wrong must not stall a calm fleet. */
+const CALM_KV_RATIO = 0.5
 /** Calls beside which a typical step is taken for the order: its level moves no rank on equal instances. */
 const TYPICAL_CALLS = 32
 
@@ -19,7 +21,7 @@ const TYPICAL_CALLS = 32
  *   open(call, instance) = min over k of (w_k · h) ≥ 0
  * and the order head's smallest key goes first,
  *   key = o_fixed · size − o_wait · wait
- * An instance without any call is open to all, else a prompt above the limit would wait for ever. Throws ModelRefused on a model for other features.
+ * A calm instance is open to all: else a prompt above the limit would wait for ever at an idle fleet. Throws ModelRefused on a model for other features.
  */
 export function createLearnedRule(parts: {
   readonly model: LearnedModel
@@ -88,7 +90,7 @@ export class Gate {
   #kvTokens = new Float64Array(16)
   #capacity = new Float64Array(16)
   #running = new Float64Array(16)
-  #idle = new Uint8Array(16)
+  #calm = new Uint8Array(16)
   #costs: EngineCosts[] = []
   #nowMs = 0
   /** The wait that serving in turn would mean, s. */
@@ -103,7 +105,7 @@ export class Gate {
   look({ instances, count, held, inTurnMs, nowMs }: HoldView): void {
     this.#nowMs = nowMs
     this.inTurnS = Math.max(IN_TURN_LEAST_MS, inTurnMs) / 1_000
-    if (this.#idle.length < count) this.#grow(2 * count)
+    if (this.#calm.length < count) this.#grow(2 * count)
     let fleetKv = 0
     for (let i = 0; i < count; i++) {
       const instance = instances[i] as HoldInstance
@@ -122,7 +124,7 @@ export class Gate {
 
   /** How far the call is from being held at this instance: the least of the conditions. */
   margin(held: HeldCall, i: number): number {
-    if (this.#idle[i] === 1) return Number.POSITIVE_INFINITY
+    if (this.#calm[i] === 1) return Number.POSITIVE_INFINITY
     this.#writeCall(i, held)
     const { conditions } = this.#parts
     const from = i * HOLD_WIDTH
@@ -143,7 +145,8 @@ export class Gate {
     const crowd = ledger.inFlight + orZero(scrape.foreignInFlight)
     const running = Math.max(0, crowd - waiting)
     this.#running[i] = running
-    this.#idle[i] = crowd === 0 ? 1 : 0
+    const half = CALM_KV_RATIO * (this.#capacity[i] as number)
+    this.#calm[i] = crowd === 0 || (waiting === 0 && (this.#kvTokens[i] as number) < half) ? 1 : 0
     const at = i * HOLD_WIDTH
     const { rows } = this
     rows[at] = 1
@@ -174,6 +177,6 @@ export class Gate {
     this.#kvTokens = new Float64Array(size)
     this.#capacity = new Float64Array(size)
     this.#running = new Float64Array(size)
-    this.#idle = new Uint8Array(size)
+    this.#calm = new Uint8Array(size)
   }
 }

@@ -21,7 +21,7 @@ export interface Attribution {
   readonly columns: readonly CandidateColumnName[]
   /** With the runner-up's values in `columns` the instance would not have been the cheapest alone. False: no three features decide it. */
   readonly changes: boolean
-  /** The policy weighs the calls in flight one by one: `inFlight` then stands for all of them, and `speed` for the instance's type. */
+  /** The policy weighs the calls in flight one by one: `inFlight` then stands for all of them. `speed` stands for the instance's type where the policy knows types. */
   readonly readsCalls: boolean
 }
 
@@ -30,6 +30,8 @@ const NAMED_MAX = 3
 const WIDTH = CANDIDATE_COLUMNS.length
 /** Policies that roll the calls in flight forward one by one. */
 const READS_CALLS = new Set(['impact', 'predicted-latency'])
+/** Policies that know an instance's type by its name, beyond the speed that is written for it. */
+const READS_TYPES = new Set([...READS_CALLS, 'learned'])
 /** Columns of the ledger: what a policy that reads calls knows as one thing. */
 const LEDGER = [
   AT.inFlight,
@@ -85,12 +87,14 @@ export function attribute(policy: Policy, decision: RecordedDecision): Attributi
   }
 
   function differs(feature: Feature): boolean {
-    if (readsCalls && feature[0] === AT.speed) return true
+    if (feature[0] === AT.speed && READS_TYPES.has(plainName(policy))) return true
     return feature.some((column) => !Object.is(rows[chosen]?.[column], rows[runnerUp]?.[column]))
   }
 }
 
-const readsCallsOf = ({ name }: Policy): boolean => READS_CALLS.has(name.replace(/^oracle-/, ''))
+const plainName = ({ name }: Pick<Policy, 'name'>): string => name.replace(/^oracle-/, '')
+
+const readsCallsOf = ({ name }: Policy): boolean => READS_CALLS.has(plainName({ name }))
 
 const nameOf = (feature: Feature): CandidateColumnName => CANDIDATE_COLUMNS[feature[0] as number]?.name as CandidateColumnName
 

@@ -4,7 +4,7 @@ import { HoldQueue } from '../../plugin/hold/hold-queue.ts'
 import { createHoldRule } from '../../plugin/hold/hold-rules.ts'
 import { createLearnedRule } from '../../plugin/hold/learned-rule.ts'
 import type { HeldCall } from '../../plugin/hold/rule.ts'
-import { LEARNED_FEATURE_HASH, startParameters } from '../../plugin/placement/learned-model.ts'
+import { blockOf, LEARNED_FEATURE_HASH, startParameters } from '../../plugin/placement/learned-model.ts'
 import { profileNamed } from '../../plugin/simulation/profiles.ts'
 import { type Sketch, sketchCall, sketchInstance } from '../fakes/instances.ts'
 
@@ -41,7 +41,10 @@ test('the start model opens where the kv-time rule with four waiting at most fin
         // Exactly on the border rounding decides.
         const roomLeft = plain.roomTokens(view) - promptTokens
         if (Math.abs(roomLeft) < 1) continue
-        if (view.ledger.awaitingFirstToken !== 4) expect(rule.opens?.(held, i)).toBe(plain.isReady(view) && roomLeft > 0)
+        const calm =
+          view.ledger.awaitingFirstToken === 0 && view.ledger.promptTokens + view.ledger.outputTokensDone < 8 * view.scrape.kvBlocks
+        if (calm) expect(rule.opens?.(held, i)).toBe(true)
+        else if (view.ledger.awaitingFirstToken !== 4) expect(rule.opens?.(held, i)).toBe(plain.isReady(view) && roomLeft > 0)
       }
     }),
   )
@@ -60,6 +63,18 @@ test('of two calls that came together the smaller in every way goes first, and t
       expect(key(heldCall({ ...small, arrivedMs: 100_000 - earlierMs }))).toBeLessThan(key(heldCall({ ...small, ...at })))
     }),
   )
+})
+
+test('a calm fleet takes any call, whatever a model says', () => {
+  const parameters = model.parameters.slice()
+  blockOf(parameters, 'hold.conditions').fill(-9)
+  const rule = learned(parameters)
+  const views = [
+    sketchInstance({ inFlight: 3, kvBlocks: 100, promptTokens: 700 }, 0),
+    sketchInstance({ inFlight: 3, kvBlocks: 100, promptTokens: 900 }, 1),
+  ]
+  rule.look?.({ instances: views, count: 2, held: 1, inTurnMs: 0, nowMs: 0 })
+  expect([0, 1].map((i) => rule.opens?.(heldCall(), i))).toEqual([true, false])
 })
 
 test('an idle instance is open to any call, and a model that computes no number holds nobody', () => {

@@ -66,7 +66,10 @@ test('the hold head as it serves equals onnxruntime on the rows that it wrote', 
     shapeOf: () => profileNamed('v100-paper'),
   })
   const views = [1, 9, 40].map((inFlight, i) =>
-    sketchInstance({ inFlight, awaitingFirstToken: i, promptTokens: 200 * inFlight, outputTokensLeft: 90 * inFlight, kvBlocks: 512 }, i),
+    sketchInstance(
+      { inFlight, awaitingFirstToken: 1 + i, promptTokens: 200 * inFlight, outputTokensLeft: 90 * inFlight, kvBlocks: 512 },
+      i,
+    ),
   )
   gate.look({ instances: views, count: 3, held: 5, inTurnMs: 9_000, nowMs: 4_000 })
   const held = { call: sketchCall({}), promptTokens: 180, predictedOutputTokens: 77, arrivedMs: 1_000 }

@@ -10,6 +10,9 @@ const INTENT = 'settings'
 const ANSWER_WAIT_MS = 900
 const ANSWER_LOOK_MS = 50
 
+/** When a change counts, in words. */
+const COUNTS = { live: 'at once', 'next run': 'with the next training', restart: 'after a restart' } as const
+
 /** Every setting with its value, where that comes from, and when a change counts. */
 export function settingsPage(parts: PageParts, visit: Visit): Answer {
   const standing = readStanding(parts)
@@ -53,8 +56,7 @@ function rowModel(now: SettingNow, { fileWins }: Standing): Model {
     source: isSet ? { text: 'database', tone: 'accent' } : isInFile ? { text: 'file', tone: '' } : { text: 'default', tone: '' },
     fileText: fileText === '' ? 'not set' : fileText,
     isSet,
-    effect: setting.effect,
-    isLive: setting.effect === 'live',
+    counts: COUNTS[setting.effect],
     input: setText ?? '',
     options: options && withOwn(options, setText).map((one) => ({ value: one, selected: one === setText })),
   }
@@ -87,8 +89,8 @@ export function reviewSettings(parts: PageParts, visit: Visit): Answer {
         label: change.setting.label,
         before: change.setText ?? `${change.fileText || 'not set'} (${change.isInFile ? 'file' : 'default'})`,
         after: change.wanted ?? `${change.fileText || 'not set'} (${change.isInFile ? 'file' : 'default'})`,
-        effect: change.setting.effect,
-        isLive: change.setting.effect === 'live',
+        counts: COUNTS[change.setting.effect],
+        waits: change.setting.effect === 'restart',
       })),
       // All of the group: what is not sent back would count as taken away.
       fields:
