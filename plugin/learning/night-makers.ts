@@ -193,7 +193,7 @@ function register(night: Night, { kind, files, featureHash, verdict, parent, fac
       version,
       featureHash,
       rowsHash: FEATURE_HASH,
-      command: night.command,
+      command: facts?.generations === undefined ? night.command : `${night.command} --generations ${facts.generations}`,
       seed,
       data: { pool: gathered.pool, splitUnixMs: gathered.splitUnixMs, read, used, leftOut },
       parent: parent ?? null,
