@@ -57,14 +57,19 @@ beforeAll(async () => {
   ]
   ;[one, two] = await Promise.all([
     start({
-      deployments: [{ url: urls[3] ?? '', group: 'full' }, { url: urls[0] ?? '', group: 'growing' }, ...mixed],
+      deployments: [
+        { url: urls[3] ?? '', group: 'full' },
+        { url: urls[0] ?? '', group: 'growing' },
+        { url: hostedUrl, group: 'elsewhere' },
+        ...mixed,
+      ],
       callbacks: ['phasewise_litellm.handler', 'grow.handler'],
       env: { PHASEWISE_URL: placements },
     }),
     start({
       deployments: mixed,
       callbacks: ['phasewise_litellm.handler'],
-      env: { PHASEWISE_URL: `unix:${socket}`, PHASEWISE_KEEP_FOREIGN: 'true' },
+      env: { PHASEWISE_URL: `unix:${socket}`, PHASEWISE_KEEP_FOREIGN: 'true', PHASEWISE_SEND: 'features' },
       workers: 2,
     }),
   ])
@@ -181,12 +186,16 @@ test('a deployment and an instance added at run time are placed on at once', asy
   expect([...on].sort()).toEqual(['i0', 'i2'])
 })
 
-test('a stranger is left out by default', async () => {
+test('a stranger is left out by default, and a list of strangers alone stays as it is', async () => {
   const before = hostedCalls
   const client = clientOf(one)
   for (let i = 0; i < 8; i++) await client.chat.completions.create(say('mixed', `ours ${i}`), as('without'))
   await settled('without', 8)
   expect(hostedCalls).toBe(before)
+  await client.chat.completions.create(say('elsewhere', 'theirs'), as('elsewhere'))
+  expect(hostedCalls).toBe(before + 1)
+  expect(await eventually('nothing is open', async () => ((await healthOf()).open === 0 ? true : undefined))).toBe(true)
+  expect(ask(site, "SELECT 1 FROM call WHERE application = 'elsewhere'")).toEqual([])
 })
 
 test('two workers both ask, by the Unix socket; with PHASEWISE_KEEP_FOREIGN the stranger stays beside the pick, and its calls are no outcomes of ours', async () => {
