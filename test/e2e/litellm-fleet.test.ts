@@ -176,7 +176,8 @@ test('the first token of a stream is told while the stream runs', async () => {
     { ...say('growing', 'on and on', { max_tokens: 8_000, ignore_eos: true }), stream: true },
     { signal: left.signal, ...as('streamer') },
   )
-  for await (const _ of stream) break
+  // A loop that is left would end the stream.
+  await stream[Symbol.asyncIterator]().next()
   // Without being told, all of the prompt would be pending until the call's end.
   await eventually('one call runs, and no prompt waits for it', () => {
     const rows = ask<{ n: number; pending: number }>(
