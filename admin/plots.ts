@@ -75,13 +75,13 @@ export function createRangePlot(given: {
       const x = scaleLinear()
         .domain(domain)
         .nice(5)
-        .range([left, width - 14])
+        .range([left, width - 24])
       return {
         size,
         width,
         height: bottom + 22,
         left,
-        right: width - 14,
+        right: width - 24,
         bottom,
         zero: round(x(0)),
         nameAnchor: beside ? 'end' : 'start',

@@ -147,6 +147,27 @@ CREATE TABLE rollup (
   PRIMARY KEY (minute_unix_ms, pool, instance_id, policy)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE rollup_hour (
+  hour_unix_ms INTEGER NOT NULL,
+  pool TEXT NOT NULL,
+  instance_id INTEGER NOT NULL,
+  policy TEXT NOT NULL,
+  calls INTEGER NOT NULL,
+  completed INTEGER NOT NULL,
+  instance_errors INTEGER NOT NULL,
+  clients_gone INTEGER NOT NULL,
+  timed_out INTEGER NOT NULL,
+  retried INTEGER NOT NULL,
+  held INTEGER NOT NULL,
+  held_ms_sum REAL NOT NULL,
+  prompt_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL,
+  ttft BLOB NOT NULL,
+  tpot BLOB NOT NULL,
+  e2e BLOB NOT NULL,
+  PRIMARY KEY (hour_unix_ms, pool, instance_id, policy)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE router_now (
   one INTEGER PRIMARY KEY CHECK (one = 1),
   pid INTEGER NOT NULL,

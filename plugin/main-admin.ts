@@ -35,6 +35,7 @@ async function startAdmin({ input, line }: StartMessage): Promise<Running> {
       clock: systemClock,
       facts: { version: VERSION, retentionDays: config.log.retentionDays },
       line: createRouterLine(line.port === 0 ? undefined : { url: `http://127.0.0.1:${line.port}`, key: line.key }),
+      night: () => settle(input).config.night,
       openLab: (labRuns) => openLab(config.dataDir, labRuns),
       write: (line) => console.error(`phasewise: ${line}`),
     })

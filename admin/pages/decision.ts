@@ -17,6 +17,7 @@ import { createLengthPanel } from '../length-panel.ts'
 import type { PageParts } from '../routes.ts'
 import { createTimeline, phasesOf, stretchOf } from '../timeline.ts'
 import { explain, policyWords } from '../why.ts'
+import { localInput } from '../zone.ts'
 import { outcomeTone } from './tone.ts'
 import { whatIf } from './what-if.ts'
 
@@ -68,10 +69,19 @@ export async function decisionPage({ reader, line }: PageParts, visit: Visit): P
       attempts: attemptsOf(decision),
       callFeatures: callFeatures(decision),
       facts: factsOf(decision),
+      labHref: labHref(call),
       newerHref: decision.newerId === undefined ? undefined : `/decisions/${formatId(decision.newerId)}`,
       olderHref: decision.olderId === undefined ? undefined : `/decisions/${formatId(decision.olderId)}`,
     },
   }
+}
+
+/** Calls around this one, to be played again under other policies. */
+const LAB_AROUND_MS = 30 * 60_000
+
+function labHref({ pool, arrivedUnixMs }: StoredCall): string {
+  const [since, until] = [arrivedUnixMs - LAB_AROUND_MS, arrivedUnixMs + LAB_AROUND_MS].map(localInput)
+  return `/lab?${new URLSearchParams({ source: 'stored', pool, since: since ?? '', until: until ?? '' })}`
 }
 
 function promptWords(call: StoredCall): string {

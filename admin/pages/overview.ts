@@ -20,6 +20,7 @@ const WINDOWS = [
   { key: '1h', name: '1 h', words: 'last hour', spanMs: HOUR_MS, bucketMs: MINUTE_MS },
   { key: '24h', name: '24 h', words: 'last 24 hours', spanMs: 24 * HOUR_MS, bucketMs: 15 * MINUTE_MS },
   { key: '7d', name: '7 d', words: 'last 7 days', spanMs: 7 * 24 * HOUR_MS, bucketMs: 2 * HOUR_MS },
+  { key: '30d', name: '30 d', words: 'last 30 days', spanMs: 30 * 24 * HOUR_MS, bucketMs: 8 * HOUR_MS },
 ] as const
 type WindowChoice = (typeof WINDOWS)[number]
 
@@ -80,7 +81,7 @@ export function overviewPage(parts: PageParts, visit: Visit): Answer {
       ),
       notices: noticesModel(parts, mayUse(visit.user?.role, 'operator')),
       learning: learningModel(parts, now),
-      slowHref: slowHref(only, window),
+      slowest: slowest(all, only, window),
       figures: all.calls === 0 ? undefined : figures({ all, earlier: mergeSlices(mine(look.earlier)), slices, span, now }),
       charts: all.calls === 0 ? [] : charts({ slices, span, now }),
       instances: instances({ fleet, slices, all, now }),
@@ -92,9 +93,12 @@ export function overviewPage(parts: PageParts, visit: Visit): Answer {
 const address = (choice: WindowChoice, pool: string | undefined): string =>
   `/?window=${choice.key}${pool === undefined ? '' : `&pool=${encodeURIComponent(pool)}`}`
 
-/** The slowest calls of the window, to look into. */
-function slowHref(pool: string | undefined, { fromUnixMs }: { readonly fromUnixMs: number }): string {
-  return `/decisions?${new URLSearchParams({ ...(pool === undefined ? {} : { pool }), since: localInput(fromUnixMs), e2e: '10' })}`
+/** The slowest hundredth of the window's calls, to look into; undefined where none was completed. */
+function slowest(all: Merged, pool: string | undefined, { fromUnixMs }: { readonly fromUnixMs: number }): Model | undefined {
+  const p99Ms = all.e2e.percentile(0.99)
+  if (!Number.isFinite(p99Ms)) return undefined
+  const query = { ...(pool === undefined ? {} : { pool }), since: localInput(fromUnixMs), e2e: String(Math.floor(p99Ms) / 1000) }
+  return { href: `/decisions?${new URLSearchParams(query)}`, from: formatDuration(p99Ms) }
 }
 
 const countOf = (count: number, noun: string): string => `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`
@@ -150,7 +154,7 @@ function triple(histogram: { percentile(ratio: number): number }): Model {
   const values = [0.5, 0.95, 0.99].map((ratio) => histogram.percentile(ratio))
   const inMs = (values[2] ?? 0) < 1000
   const text = (ms: number): string => (inMs ? formatCount(Math.round(ms)) : formatSeconds(ms)) ?? '–'
-  return { value: values.map(text).join(' / '), unit: inMs ? 'ms' : 's' }
+  return { value: values.map(text).join(' / '), unit: inMs ? 'ms' : 's', long: true }
 }
 
 interface Bucket {

@@ -1,4 +1,5 @@
 import type Database from 'better-sqlite3'
+import type { HourRoller } from './hours.ts'
 import type { Retention } from './messages.ts'
 
 /** Keeps the log within its bounds, a little at a time. */
@@ -28,14 +29,19 @@ const DAY_MS = 86_400_000
 export const REMOVED_COUNTER = 'retention: calls removed'
 
 /** A Keeper on the writer's connection: retention takes turns with batches and never competes with them for the lock. */
-export function createKeeper(parts: { readonly database: Database.Database; readonly retention: () => Retention }): Keeper {
-  const { database } = parts
+export function createKeeper(parts: {
+  readonly database: Database.Database
+  readonly hours?: HourRoller
+  readonly retention: () => Retention
+}): Keeper {
+  const { database, hours } = parts
   const dropCallRows = createCallDropper(database)
   const dropScrapes = createScrapeDropper(database)
   const dropRollups = database.prepare(
     `DELETE FROM rollup WHERE minute_unix_ms < ? AND minute_unix_ms <= (
       SELECT max(minute_unix_ms) FROM (SELECT minute_unix_ms FROM rollup ORDER BY minute_unix_ms LIMIT ${SMALL_ROWS_AT_ONCE}))`,
   )
+  const dropHours = database.prepare('DELETE FROM rollup_hour WHERE hour_unix_ms < ?')
   const pages = (pragma: string): number => database.pragma(pragma, { simple: true }) as number
   const pageBytes = pages('page_size')
 
@@ -51,7 +57,8 @@ export function createKeeper(parts: { readonly database: Database.Database; read
   const byAge = (nowUnixMs: number): boolean => {
     const before = nowUnixMs - parts.retention().days * DAY_MS
     if (dropCalls(before, nowUnixMs) || dropScrapes(before)) return true
-    return dropRollups.run(nowUnixMs - ROLLUP_DAYS * DAY_MS).changes > 0
+    const oldest = nowUnixMs - ROLLUP_DAYS * DAY_MS
+    return dropRollups.run(oldest).changes > 0 || dropHours.run(oldest).changes > 0
   }
   const bySize = (nowUnixMs: number): boolean => {
     const usedBytes = (pages('page_count') - pages('freelist_count')) * pageBytes
@@ -67,7 +74,7 @@ export function createKeeper(parts: { readonly database: Database.Database; read
     database.pragma(`incremental_vacuum(${PAGES_AT_ONCE})`)
     return pages('freelist_count') < free
   }
-  return { step: (nowUnixMs) => byAge(nowUnixMs) || bySize(nowUnixMs) || giveBack() }
+  return { step: (nowUnixMs) => (hours?.step(nowUnixMs) ?? false) || byAge(nowUnixMs) || bySize(nowUnixMs) || giveBack() }
 }
 
 /** Deletes the oldest calls that arrived before a time, with their candidates and attempts; gives their number. */

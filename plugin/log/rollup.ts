@@ -63,7 +63,11 @@ export class Rollups {
   readonly #select: Database.Statement
   readonly #replace: Database.Statement
 
-  constructor(database: Database.Database) {
+  readonly #touched: (minuteUnixMs: number) => void
+
+  /** `touched` is told of each minute whose rows are written. */
+  constructor(database: Database.Database, touched: (minuteUnixMs: number) => void = () => undefined) {
+    this.#touched = touched
     const key = 'minute_unix_ms, pool, instance_id, policy'
     this.#select = database.prepare(
       `SELECT ${SUMS.join(', ')}, ttft, tpot, e2e FROM rollup WHERE minute_unix_ms = ? AND pool = ? AND instance_id = ? AND policy = ?`,
@@ -100,6 +104,7 @@ export class Rollups {
   write(): void {
     for (const slice of this.#slices.values()) {
       if (!slice.dirty) continue
+      this.#touched(slice.key[0])
       this.#replace.run([
         ...slice.key,
         ...SUMS.map((name) => slice.sums[name]),

@@ -95,7 +95,7 @@ function createLogSide({ port, data, clock, trouble }: SideParts) {
     if (writer !== undefined) return writer
     const path = migrated(data, clock, 'log')
     writer = openWriter(path)
-    keeper = createKeeper({ database: writer.database, retention: () => retention })
+    keeper = createKeeper({ database: writer.database, hours: writer.hours, retention: () => retention })
     return writer
   }
   const shut = (): void => {

@@ -1,4 +1,5 @@
 import Database from 'better-sqlite3'
+import { createHourRoller, type HourRoller } from './hours.ts'
 import { type Batch, timeOf } from './queue.ts'
 import { Rollups } from './rollup.ts'
 import type { InstanceKey, KeptRow, LogStats } from './rows.ts'
@@ -29,6 +30,8 @@ export interface Writer {
    */
   write(sent: SentBatch): Written
   readonly database: Database.Database
+  /** Rolls minutes into hours when they are over. */
+  readonly hours: HourRoller
   close(): void
 }
 
@@ -52,7 +55,8 @@ export function openWriter(path: string): Writer {
   database.pragma('synchronous = NORMAL')
   database.pragma(`journal_size_limit = ${WAL_BYTES_MAX}`)
   const instances = createInstanceIds(database)
-  const rollups = new Rollups(database)
+  const hours = createHourRoller(database)
+  const rollups = new Rollups(database, (minuteUnixMs) => hours.touched(minuteUnixMs))
   const writeCall = createCallWriter({ database, instanceIds: instances.idOf })
   const state = createStateWriter({ database, instanceIds: instances.idOf })
   const lastBatch = database.prepare('SELECT source, sequence FROM last_batch')
@@ -105,6 +109,7 @@ export function openWriter(path: string): Writer {
   }
   return {
     database,
+    hours,
     write(sent) {
       const last = lastBatch.get() as { source: string; sequence: number } | undefined
       const written = { rows: sent.batch.rows.length, rejected: 0 }

@@ -105,7 +105,11 @@ export const PREDICTING_POLICY_NAMES: readonly string[] = [
 export const UNSELECTABLE_POLICIES: ReadonlyMap<string, string> = new Map([
   ...PREDICTING_POLICY_NAMES.map((name) => [`oracle-${name}`, 'it needs the true output length, which only a twin knows'] as const),
   ...['paper-baseline', 'paper-aware', 'paper-guided'].map(
-    (name) => [name, "it is the paper's trained network, and none is trained"] as const,
+    (name) =>
+      [
+        name,
+        "it is the paper's network, trained for one fleet of equal instances: `bench -- paper` trains and plays it in the twin",
+      ] as const,
   ),
 ])
 

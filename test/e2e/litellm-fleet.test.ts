@@ -57,14 +57,19 @@ beforeAll(async () => {
   ]
   ;[one, two] = await Promise.all([
     start({
-      deployments: [{ url: urls[3] ?? '', group: 'full' }, { url: urls[0] ?? '', group: 'growing' }, ...mixed],
+      deployments: [
+        { url: urls[3] ?? '', group: 'full' },
+        { url: urls[0] ?? '', group: 'growing' },
+        { url: hostedUrl, group: 'elsewhere' },
+        ...mixed,
+      ],
       callbacks: ['phasewise_litellm.handler', 'grow.handler'],
       env: { PHASEWISE_URL: placements },
     }),
     start({
       deployments: mixed,
       callbacks: ['phasewise_litellm.handler'],
-      env: { PHASEWISE_URL: `unix:${socket}`, PHASEWISE_KEEP_FOREIGN: 'true' },
+      env: { PHASEWISE_URL: `unix:${socket}`, PHASEWISE_KEEP_FOREIGN: 'true', PHASEWISE_SEND: 'features' },
       workers: 2,
     }),
   ])
@@ -165,6 +170,27 @@ test('a caller who leaves before its whole answer came is noted as such', async 
   expect(row?.outcome).toBe('client gone')
 }, 60_000)
 
+test('the first token of a stream is told while the stream runs', async () => {
+  const left = new AbortController()
+  const stream = await clientOf(one).chat.completions.create(
+    { ...say('growing', 'on and on', { max_tokens: 8_000, ignore_eos: true }), stream: true },
+    { signal: left.signal, ...as('streamer') },
+  )
+  // A loop that is left would end the stream.
+  await stream[Symbol.asyncIterator]().next()
+  // Without being told, all of the prompt would be pending until the call's end.
+  await eventually('one call runs, and no prompt waits for it', () => {
+    const rows = ask<{ n: number; pending: number }>(
+      site,
+      'SELECT sum(in_flight) AS n, sum(prefill_tokens_pending) AS pending FROM fleet_now',
+    )
+    return rows[0]?.n === 1 && rows[0].pending === 0 ? true : undefined
+  })
+  left.abort()
+  const [row] = await settled('streamer', 1)
+  expect(row?.outcome).toBe('client gone')
+}, 60_000)
+
 const healthOf = async () => (await (await fetch(`${placements}/v1/health`)).json()) as { open: number; held: number }
 
 test('a deployment and an instance added at run time are placed on at once', async () => {
@@ -181,12 +207,16 @@ test('a deployment and an instance added at run time are placed on at once', asy
   expect([...on].sort()).toEqual(['i0', 'i2'])
 })
 
-test('a stranger is left out by default', async () => {
+test('a stranger is left out by default, and a list of strangers alone stays as it is', async () => {
   const before = hostedCalls
   const client = clientOf(one)
   for (let i = 0; i < 8; i++) await client.chat.completions.create(say('mixed', `ours ${i}`), as('without'))
   await settled('without', 8)
   expect(hostedCalls).toBe(before)
+  await client.chat.completions.create(say('elsewhere', 'theirs'), as('elsewhere'))
+  expect(hostedCalls).toBe(before + 1)
+  expect(await eventually('nothing is open', async () => ((await healthOf()).open === 0 ? true : undefined))).toBe(true)
+  expect(ask(site, "SELECT 1 FROM call WHERE application = 'elsewhere'")).toEqual([])
 })
 
 test('two workers both ask, by the Unix socket; with PHASEWISE_KEEP_FOREIGN the stranger stays beside the pick, and its calls are no outcomes of ours', async () => {

@@ -54,7 +54,7 @@ test('paper-greedy takes the highest r_mixing', () => {
 test('an oracle is the same rule with another name, in a twin only; what cannot be selected says why', () => {
   expect(createTwinPolicy('oracle-impact').name).toBe('oracle-impact')
   expect(() => createPolicy('oracle-impact')).toThrow('only a twin knows')
-  expect(() => createPolicy('paper-guided')).toThrow('none is trained')
+  expect(() => createPolicy('paper-guided')).toThrow('trained for one fleet')
   for (const name of UNSELECTABLE_POLICIES.keys()) expect(POLICY_NAMES).not.toContain(name)
   expect(POLICY_NAMES.some(isOracle)).toBe(false)
   for (const name of POLICY_NAMES) expect(createPolicy(name).name).toBe(name)

@@ -41,7 +41,7 @@ const MEASURES_MAX = 120
 /** "medianAccuracy" as "median accuracy"; the groups "measured.values" say nothing. */
 export function measureWords(name: string): string {
   const own = name.replace(/^(measured|values|evaluation|numbers)\./g, '').replace(/^values\./, '')
-  return own.replace(/([a-z])([A-Z0-9])/g, (_, before: string, after: string) => `${before} ${after.toLowerCase()}`).replaceAll('.', ': ')
+  return own.replace(/([a-z0-9])([A-Z])/g, (_, before: string, after: string) => `${before} ${after.toLowerCase()}`).replaceAll('.', ': ')
 }
 
 /** Names of shares, which read better in percent. */

@@ -46,7 +46,7 @@ Deployment = Dict[str, Any]
 
 log = logging.getLogger("phasewise")
 
-# Misses within this window open the circuit; then nobody asks for a while, and after that one call tries.
+# Misses within this window open the circuit; then nobody asks for a while, and after that one question of our own tries, for which no call waits.
 MISSES_MAX = 5
 MISSES_WINDOW_S = 10.0
 SKIP_S = 2.0
@@ -138,7 +138,7 @@ def is_local(url: str) -> bool:
 
 
 class Breaker:
-    """Stops asking while Phasewise does not answer, so that an outage costs a few calls 25 ms and the others nothing."""
+    """Stops asking while Phasewise does not answer, so that an outage costs its first few calls 25 ms and all others nothing."""
 
     def __init__(self) -> None:
         self._misses: Deque[float] = deque(maxlen=MISSES_MAX)
@@ -151,11 +151,9 @@ class Breaker:
         """Nobody asks for now."""
         return self._open
 
-    def admits(self, now: float) -> bool:
-        """May this call ask? After the pause one call at a time tries."""
-        if not self._open:
-            return True
-        if now < self._skip_until or self._trying:
+    def may_try(self, now: float) -> bool:
+        """The pause is over and nobody tries: whoever asks this does."""
+        if not self._open or now < self._skip_until or self._trying:
             return False
         self._trying = True
         return True
@@ -181,7 +179,7 @@ class Breaker:
         self._skip_until = now + SKIP_S
 
     def abandoned(self) -> None:
-        """The call that asked went away: that tells nothing, and another may try."""
+        """Whoever asked went away: that tells nothing, and another may try."""
         self._trying = False
 
 
@@ -306,6 +304,7 @@ class Link:
         self.streams: Dict[str, Call] = {}
         self.streaming = asyncio.Event()
         self.watcher: Optional[asyncio.Task[None]] = None
+        self.trial: Optional[asyncio.Task[None]] = None
         self._address = urlsplit(base)
         self._secure = ssl.create_default_context() if self._address.scheme == "https" else None
         lines = ["host: " + self._address.netloc, "content-type: application/json", *("%s: %s" % one for one in headers.items())]
@@ -379,7 +378,10 @@ class PhasewiseHandler(CustomLogger):
     ) -> List[Deployment]:
         """The deployments that may take the call: Phasewise's pick alone, or all of them as they came."""
         try:
-            if not healthy_deployments or not self._breaker.admits(time.monotonic()):
+            if not healthy_deployments:
+                return healthy_deployments
+            if self._breaker.is_open:
+                self._try_again()
                 return healthy_deployments
         except Exception as error:
             self._warn("failed", "phasewise: failed: %r", error)
@@ -397,6 +399,23 @@ class PhasewiseHandler(CustomLogger):
             self._breaker.abandoned()
             self._warn("failed", "phasewise: failed: %r", error)
         return healthy_deployments
+
+    def _try_again(self) -> None:
+        if self._breaker.may_try(time.monotonic()):
+            link = self._link()
+            link.trial = asyncio.get_running_loop().create_task(self._try(link))
+
+    async def _try(self, link: Link) -> None:
+        try:
+            status, _ = await link.ask("GET", "/v1/health", b"", self.settings.deadline_s)
+            if status >= 500 and status != 503:
+                raise Miss("status %d" % status)
+            self._breaker.answered()
+        except Miss:
+            self._breaker.missed(time.monotonic())
+        except BaseException:
+            self._breaker.abandoned()
+            raise
 
     async def _pick(
         self, model: str, deployments: List[Deployment], messages: Optional[List[Any]], kwargs: Json

@@ -61,10 +61,17 @@ interface Stored extends Counts {
   readonly e2e: Uint8Array
 }
 
-const SQL = `SELECT CAST(minute_unix_ms / @bucketMs AS INTEGER) AS bucket, pool, instance_id AS instanceId, calls, completed,
+/** Of rows that begin at `start`, in a table of rollups. */
+const sqlOf = (
+  table: 'rollup' | 'rollup_hour',
+  start: string,
+): string => `SELECT CAST(${start} / @bucketMs AS INTEGER) AS bucket, pool, instance_id AS instanceId, calls, completed,
     instance_errors AS instanceErrors, clients_gone AS clientsGone, timed_out AS timedOut, retried, held, held_ms_sum AS heldMsSum,
     prompt_tokens AS promptTokens, output_tokens AS outputTokens, ttft, e2e
-  FROM rollup WHERE minute_unix_ms >= @from AND minute_unix_ms < @to ORDER BY minute_unix_ms`
+  FROM ${table} WHERE ${start} >= @from AND ${start} < @to ORDER BY ${start}`
+const MINUTES = sqlOf('rollup', 'minute_unix_ms')
+const HOURS = sqlOf('rollup_hour', 'hour_unix_ms')
+const HOUR_MS = 3_600_000
 
 /** Rollups with an empty memory. */
 export function createRollups(): Rollups {
@@ -150,7 +157,7 @@ function runsOf(starts: readonly number[], bucketMs: number): { readonly from: n
 
 function readBuckets(query: Query, run: { readonly from: number; readonly to: number }, bucketMs: number): Map<number, Slice[]> {
   const buckets = new Map<number, Map<string, Sums & { atUnixMs: number; pool: string; instanceId: number }>>()
-  for (const row of query.all<Stored>(SQL, { ...run, bucketMs })) {
+  for (const row of readRows(query, run, bucketMs)) {
     const at = row.bucket * bucketMs
     const slices = buckets.get(at) ?? new Map()
     buckets.set(at, slices)
@@ -162,4 +169,14 @@ function readBuckets(query: Query, run: { readonly from: number; readonly to: nu
     sum.e2e.mergeEncoded(row.e2e)
   }
   return new Map([...buckets].map(([at, slices]) => [at, [...slices.values()]]))
+}
+
+/** Hours that were rolled up are read as such where the buckets are whole hours; the others minute by minute. */
+function* readRows(query: Query, { from, to }: { readonly from: number; readonly to: number }, bucketMs: number): Iterable<Stored> {
+  if (bucketMs % HOUR_MS !== 0) return yield* query.all<Stored>(MINUTES, { from, to, bucketMs })
+  const sql = 'SELECT DISTINCT hour_unix_ms AS hour FROM rollup_hour WHERE hour_unix_ms >= ? AND hour_unix_ms < ?'
+  const rolled = new Set(query.all<{ hour: number }>(sql, [from, to]).map(({ hour }) => hour))
+  yield* query.all<Stored>(HOURS, { from, to, bucketMs })
+  const missing = Array.from({ length: (to - from) / HOUR_MS }, (_, i) => from + i * HOUR_MS).filter((hour) => !rolled.has(hour))
+  for (const run of runsOf(missing, HOUR_MS)) yield* query.all<Stored>(MINUTES, { ...run, bucketMs })
 }

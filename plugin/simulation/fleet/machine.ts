@@ -2,6 +2,7 @@ import { EngineCore } from '../engine/core.ts'
 import type { SequenceTable } from '../engine/sequences.ts'
 import type { Scheduling } from '../engine/state.ts'
 import type { Profile } from '../profiles.ts'
+import type { SimulationTotals } from './simulation-options.ts'
 
 /** One instance of a simulated fleet. */
 export interface MachineSpec {
@@ -84,3 +85,15 @@ export class Machine {
 }
 
 const NOBODY: readonly number[] = []
+
+/** Counters of all engines together. */
+export function sumCounters(machines: readonly Machine[]): Omit<SimulationTotals, 'arrived' | 'endedMs'> {
+  const sum = (counter: 'preemptions' | 'steps' | 'prefixHitTokens' | 'prefixQueryTokens'): number =>
+    machines.reduce((total, { core }) => total + core.state.counters[counter], 0)
+  return {
+    preemptions: sum('preemptions'),
+    steps: sum('steps'),
+    prefixHitTokens: sum('prefixHitTokens'),
+    prefixQueryTokens: sum('prefixQueryTokens'),
+  }
+}

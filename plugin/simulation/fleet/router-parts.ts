@@ -1,6 +1,6 @@
 import type { Call } from '../../call/call.ts'
 import type { FleetOptions } from '../../fleet/options.ts'
-import type { HoldQueue } from '../../hold/hold-queue.ts'
+import type { Holding } from '../../hold/holding.ts'
 import type { PoolPolicies } from '../../placement/choose.ts'
 import type { Rng } from '../../rng.ts'
 import type { CallTable, HeldSlot } from './call-table.ts'
@@ -25,7 +25,7 @@ export interface TwinRouterParts {
   readonly policies: PoolPolicies
   /** As configured: `oracle-…` is shown true lengths. */
   readonly policyName: string
-  readonly hold: HoldQueue<HeldSlot> | undefined
+  readonly hold: Holding<HeldSlot> | undefined
   readonly predictor: TwinPredictor | undefined
   readonly rng: Rng
   readonly retriesPerCall: number

@@ -1,5 +1,5 @@
 import type { FleetOptions } from '../../fleet/options.ts'
-import type { HoldQueue } from '../../hold/hold-queue.ts'
+import type { Holding } from '../../hold/holding.ts'
 import type { Policy } from '../../placement/policy.ts'
 import type { Rng } from '../../rng.ts'
 import type { HeldSlot } from './call-table.ts'
@@ -34,7 +34,7 @@ export interface SimulationOptions {
   readonly policy: (router: number) => Policy
   /** As configured; `oracle-…` is shown true output lengths. */
   readonly policyName: string
-  readonly hold?: (router: number) => HoldQueue<HeldSlot>
+  readonly hold?: (router: number) => Holding<HeldSlot>
   /** Instances that schedule by priority are sent the hold queue's order as the call's priority; the caller's own by default. */
   readonly enginePriority?: boolean
   readonly predictor?: (router: number) => TwinPredictor

@@ -16,7 +16,7 @@ import {
   SCRIPT,
   WAKE,
 } from './event-queue.ts'
-import { type FleetEvent, Machine } from './machine.ts'
+import { type FleetEvent, Machine, sumCounters } from './machine.ts'
 import type { TwinEnding } from './router-parts.ts'
 import { ScrapePlan } from './scrape-plan.ts'
 import type { CallEnd, SimulationOptions, SimulationTotals } from './simulation-options.ts'
@@ -43,6 +43,7 @@ export class Simulation {
   readonly #awakeMs: number[]
   readonly #networkMs: number
   #arrived = 0
+  #started = false
   #next: TwinCall | undefined
 
   constructor(options: SimulationOptions) {
@@ -58,9 +59,23 @@ export class Simulation {
 
   /** Plays until every call is over. */
   run(): SimulationTotals {
-    const { calls } = this.#options
-    this.#next = calls.next()
-    while (this.#next || this.#calls.underWay > 0) this.#step()
+    this.advance(Number.POSITIVE_INFINITY)
+    return this.totals()
+  }
+
+  /** Plays on up to `untilMs`, so that somebody may learn in between. False once every call is over. */
+  advance(untilMs: number): boolean {
+    if (!this.#started) this.#next = this.#options.calls.next()
+    this.#started = true
+    while (this.#next || this.#calls.underWay > 0) {
+      if (this.#time.nowMs >= untilMs) return true
+      this.#step()
+    }
+    return false
+  }
+
+  /** What came of it so far. */
+  totals(): SimulationTotals {
     return { arrived: this.#arrived, endedMs: this.#time.nowMs, ...sumCounters(this.#machines) }
   }
 
@@ -281,16 +296,5 @@ export class Simulation {
 
   #router(index: number): TwinRouter {
     return this.#routers[index] as TwinRouter
-  }
-}
-
-function sumCounters(machines: readonly Machine[]): Omit<SimulationTotals, 'arrived' | 'endedMs'> {
-  const sum = (counter: 'preemptions' | 'steps' | 'prefixHitTokens' | 'prefixQueryTokens'): number =>
-    machines.reduce((total, { core }) => total + core.state.counters[counter], 0)
-  return {
-    preemptions: sum('preemptions'),
-    steps: sum('steps'),
-    prefixHitTokens: sum('prefixHitTokens'),
-    prefixQueryTokens: sum('prefixQueryTokens'),
   }
 }
