@@ -11,7 +11,7 @@ const { canary } = result
 console.log(`
 promised by the twin   ${percent(result.promised)} lower mean E2E (${result.verdict})
 measured by the canary ${percent(canary.gain)}, 95 % interval ${percent(canary.low)} to ${percent(canary.high)} (${canary.state}; ${canary.words})
-day after day          ${seconds(result.before.meanE2eMs)} under least-request, ${seconds(result.after.meanE2eMs)} under ${result.policy.version}: ${percent(result.dayGain)} lower
+day after day          ${seconds(result.before.meanE2eMs)} under least-request, ${seconds(result.after.meanE2eMs)} the day after: ${percent(result.dayGain)} lower
 calls that failed      ${result.before.failed + result.after.failed} of ${result.before.sent + result.after.sent}
 
 Look at   ${site.admin}   (Overview, Models, Training, Decisions)

@@ -12,6 +12,8 @@ export interface LoopPlan {
   readonly blockMs: number
   readonly washoutMs: number
   readonly blocks: number
+  /** Promote also what its verdict refuses; else the configured rule serves on. */
+  readonly forced?: true
 }
 
 /** What the loop came to. Gains are shares of mean E2E that were saved. */
@@ -48,9 +50,9 @@ export async function runLoop(site: LearningSite, plan: LoopPlan, told: (line: s
   const [verdict] = control.models.verdicts(policy.modelId)
   const { gain } = JSON.parse(verdict?.numbers ?? '{}') as { readonly gain: readonly [number, number, number] }
   const canary = await runCanary(site, policy, plan, told)
-  const promoted = await site.command('models', 'promote', policy.version, '--force', '--why', 'the loop goes on with it')
+  const promoted = await site.command('models', 'promote', policy.version, ...(plan.forced ? ['--force'] : []))
   told(promoted.text.trim())
-  told('a day under the promoted models')
+  told(`a day under ${promoted.ended === 0 ? policy.version : 'least-request again: nothing was promoted'}`)
   const after = await site.day({ name: 'first', seconds: plan.daySeconds, load: plan.load })
   told(`  ${after.sent} calls, ${after.failed} failed, mean E2E ${seconds(after.meanE2eMs)}`)
   const blocks = reader.read((query) => readBlocks(query, canary.trialId))
