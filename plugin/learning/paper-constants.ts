@@ -55,13 +55,13 @@ export const PAPER_CONSTANTS = {
   queueWeightPerS: chosen(1, 'reward of one waiting call per second, −1: completions weigh most; 0.1 and 5 tried, worse'),
   heuristicWeight: chosen(
     1000,
-    'what h = −1 costs: the true price of a wrong place, about 30, is a five-hundredth of a value; 1, 100, 300 drowned in noise',
+    'what h = −1 costs: the true price of a wrong place, about 30, is a five-hundredth of a value; 1, 100, 300 drowned in noise, at 5000 the net followed too slowly',
   ),
   rewardScale: chosen(0.002, "Q values of the order of ten, TD errors within the quadratic part of Huber's loss"),
   sharedFactor: chosen(4, 'how much of an output all actions share, see paper-net.ts; without, values of single actions drift apart'),
   learningRate: chosen(2e-3, 'AdamW without decay of weights; of the first episode'),
   rateKept: chosen(
-    0.8,
+    0.85,
     'the rate is multiplied by this from episode to episode: at a rate that stays, what h taught is lost once it fades',
   ),
   replay: chosen(40_000, 'decisions: about the last eight episodes'),
