@@ -94,6 +94,7 @@ const STYLES = {
   },
   clock: { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' },
   day: { weekday: 'short', day: 'numeric' },
+  date: { day: 'numeric', month: 'short', year: 'numeric' },
 } as const satisfies Readonly<Record<string, Intl.DateTimeFormatOptions>>
 
 const written = (style: keyof typeof STYLES, unixMs: number): string => formatter(style, STYLES[style]).format(unixMs).replaceAll(',', '')
@@ -105,6 +106,9 @@ export const formatInstant = (unixMs: number): Instant => ({ text: written('dayT
 
 /** Sun 22 Nov 2026 14:03:22.418 */
 export const formatInstantLong = (unixMs: number): Instant => ({ text: written('long', unixMs), utc: utc(unixMs) })
+
+/** 22 Nov 2026 */
+export const formatDate = (unixMs: number): Instant => ({ text: written('date', unixMs), utc: utc(unixMs) })
 
 /** 14:03 */
 export const formatClock = (unixMs: number): string => written('clock', unixMs)

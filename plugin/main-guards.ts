@@ -80,7 +80,8 @@ function tell({ atUnixMs, what, row }: Event, { guards, plan, timeFactor, shiftM
   const { block, isWashout } = momentOf(plan, atUnixMs)
   guard.placed({
     callId: row.callId,
-    arm: isWashout ? 'washout' : 'control',
+    // A challenger's calls of before are no yardstick; they only weigh on the load.
+    arm: isWashout || row.arm === 'challenger' ? 'washout' : 'control',
     block,
     nowMs,
     heldMs: row.heldMs * timeFactor,

@@ -43,7 +43,7 @@ export function runTrainerRole(): void {
   process.on('disconnect', leave)
   process.once('message', (message: ParentMessage) => {
     if (message.type !== 'start') return process.exit(0)
-    setPriority(constants.priority.PRIORITY_LOW)
+    setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
     workOff(settle(message.input).config, interrupted.signal).then(
       () => process.exit(0),
       (error: unknown) => {
@@ -102,6 +102,7 @@ async function take({ config, control, run, interrupted }: Taking): Promise<void
     try {
       const pools = config.pools.map((pool) => poolOf(pool, config.scrape.intervalMs))
       made = await runNight({ run, desk, reader, control, dataDir, clock: systemClock, config: config.night, pools })
+      desk.tell({ peakMiB: Math.round(process.resourceUsage().maxRSS / 1_024) })
       await afterNight({ control, reader, made, config: config.night, desk, asked: run.plan.trigger === 'schedule' })
     } finally {
       reader.close()

@@ -59,6 +59,8 @@ export class LiveTrial {
   readonly #guards: ReadonlyMap<string, CanaryGuard>
   readonly #shadowMark: TrialMark
   readonly #timeFactor: number
+  /** Pools that had calls in this block. */
+  readonly #busy = new Set<string>()
   #block: Block | undefined
   #marks: Marks | undefined
   #firstBlock: number | undefined
@@ -92,6 +94,7 @@ export class LiveTrial {
   placed(pool: string, call: Omit<GuardedCall, 'arm' | 'block'>, mark: TrialMark): void {
     const { arm, block } = mark
     if (arm === undefined || block === undefined) return
+    this.#busy.add(pool)
     const [nowMs, heldMs] = [call.nowMs * this.#timeFactor, call.heldMs * this.#timeFactor]
     this.#guards.get(pool)?.placed({ ...call, nowMs, heldMs, block, arm: mark.washout ? 'washout' : arm })
   }
@@ -129,7 +132,10 @@ export class LiveTrial {
   #begin(canary: SwitchbackPlan, nowUnixMs: number): Block {
     const { trialId } = this.trial
     const { block, arm: planned } = momentOf(canary, nowUnixMs)
-    const isReady = [...this.#guards.values()].every((guard) => guard.isReady)
+    // A pool without any call since the last block needs no guard, and must not keep the others waiting.
+    const guards = [...this.#guards]
+    const isReady = guards.some(([, guard]) => guard.isReady) && guards.every(([pool, guard]) => guard.isReady || !this.#busy.has(pool))
+    this.#busy.clear()
     if (isReady) this.#firstBlock ??= block
     const arm = isReady && !this.#isOver ? planned : 'control'
     const fromUnixMs = canary.startUnixMs + block * canary.blockMs

@@ -8,6 +8,8 @@ export default defineConfig({
     root: new URL('..', import.meta.url).pathname,
     pool: 'forks',
     hookTimeout: 60_000,
+    // A wait for an event ends with the event; on a busy machine that may take a while.
+    expect: { poll: { timeout: 20_000 } },
     reporters: process.env.CI ? ['default', './test/closing-line.ts'] : ['default'],
     projects: [
       {

@@ -65,7 +65,7 @@ function readBody(form: Visit['form']): Readonly<Record<string, unknown>> | stri
   if (text.trimStart().startsWith('{')) {
     try {
       const body = JSON.parse(text) as Readonly<Record<string, unknown>>
-      if ('messages' in body || 'prompt' in body || 'input' in body) return { ...body, ...model }
+      if ('messages' in body || 'prompt' in body || 'input' in body) return { ...model, ...body }
       return 'This is JSON without messages, prompt or input: it is no request body. To place it as a prompt, put a word before it.'
     } catch (cause) {
       if (!(cause instanceof SyntaxError)) throw cause

@@ -1,10 +1,11 @@
 import { AT } from '../placement/features.ts'
 import { LENGTH_FEATURE_HASH, ROW_WIDTH } from '../prediction/length-model.ts'
 import type { Rng } from '../rng.ts'
-import type { ServedCall, ServedInstance } from '../simulation/log-replay/traffic.ts'
+import type { ServedInstance } from '../simulation/log-replay/traffic.ts'
 import type { DatasetCounts, LoggedCall } from './dataset.ts'
 import type { LengthExample } from './length.ts'
 import { NothingToLearn } from './night-desk.ts'
+import type { ProfileCall } from './profile-rows.ts'
 
 /** What one pass over the log keeps of it: bounded, whatever the log's size. */
 export interface Gathered {
@@ -14,8 +15,8 @@ export interface Gathered {
   /** Calls before this moment train, later ones judge. */
   readonly splitUnixMs: number
   /** The newest that train, and the first that judge, of that pool. */
-  readonly training: readonly ServedCall[]
-  readonly heldOut: readonly ServedCall[]
+  readonly training: readonly ProfileCall[]
+  readonly heldOut: readonly ProfileCall[]
   readonly fleet: readonly ServedInstance[]
   /** Answers to learn lengths from, and to judge by. */
   readonly lengths: readonly LengthExample[]
@@ -80,8 +81,8 @@ export async function gather({ calls, counts, splitUnixMs, rng, application, tol
 /** Arrivals and instances of one pool. */
 class PoolGathering {
   calls = 0
-  #training: ServedCall[] = []
-  readonly #heldOut: ServedCall[] = []
+  #training: ProfileCall[] = []
+  readonly #heldOut: ProfileCall[] = []
   readonly #fleet = new Map<string, ServedInstance>()
 
   add(call: LoggedCall, trains: boolean): void {
@@ -183,11 +184,11 @@ function share(groups: readonly LengthExample[][]): LengthExample[] {
   return groups.flatMap((one) => one.slice(0, most)).slice(0, LENGTH_ROWS_MAX)
 }
 
-/** The call as the twin takes it. */
-export function servedCall(call: LoggedCall): ServedCall {
+/** The call as calibration and twin take it. */
+export function servedCall(call: LoggedCall): ProfileCall {
   const { arrivedUnixMs, application, tenant, task, maxTokens, instance, predictedOutputTokens, outcome, ttftMs, tpotMs, e2eMs } = call
-  const { outputTokens, prefixBlocks } = call
+  const { outputTokens, prefixBlocks, placedMs } = call
   const promptTokens = call.promptTokens ?? call.promptTokensEstimate
   const traffic = { arrivedUnixMs, application, tenant, task, maxTokens, instance, predictedOutputTokens, outcome }
-  return { ...traffic, promptTokens, ttftMs, tpotMs, e2eMs, outputTokens, prefixBlocks }
+  return { ...traffic, promptTokens, ttftMs, tpotMs, e2eMs, outputTokens, prefixBlocks, placedMs }
 }

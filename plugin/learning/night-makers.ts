@@ -4,48 +4,73 @@ import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
 import { LENGTH_FEATURE_HASH } from '../prediction/length-model.ts'
 import { decodeLengthModel } from '../prediction/model-file.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
-import { calibrateFleet } from '../simulation/log-replay/calibrate.ts'
+import { evaluate } from './evaluate.ts'
 import { MODEL_FILE } from './model-folder.ts'
 import type { Made, Night } from './night.ts'
 import { judgeLength, type LengthVerdict, NIGHT_ROWS_LEAST, trainNightLength } from './night-length.ts'
-import { type NightPolicy, traceOf, trainNightPolicy } from './night-policy.ts'
-import { judgePolicy, type PolicyVerdict } from './night-verdict.ts'
+import { type NightPolicy, trainNightPolicy } from './night-policy.ts'
 import { POLICY_MODEL_FILE } from './policy-folder.ts'
 import { encodePolicy } from './policy-net.ts'
+import { type CalibratedProfile, calibratedFleet, calibrateProfiles } from './profiles.ts'
 import { type ModelFiles, registerModel, versionOf } from './registry.ts'
 import { baseLength, basePolicy, encodeProfiles, loadLength, loadPolicy, PROFILES_FILE } from './serving-models.ts'
 
 /** The parts of a night: each takes up what an earlier attempt kept, makes the rest, judges, and registers. */
 
-/** The fleet with calibrated profiles, and its registered version where that was asked. */
+/** The fleet as the twin takes it, and what a call takes between router and instance and back, mean, ms. */
+export interface CalibratedFleet {
+  readonly fleet: readonly MachineSpec[]
+  readonly overheadMs: number
+}
+
+/** Details of a fit, beside the profiles: states, errors, coefficients with their errors. */
+const FITS_FILE = 'fits.json'
+
+/** The fleet with calibrated profiles, and their registered version where that was asked and there is anything new. */
 export async function makeProfiles(
   night: Night,
   { registers }: { readonly registers: boolean },
-): Promise<{ readonly fleet: readonly MachineSpec[]; readonly made?: Made }> {
+): Promise<CalibratedFleet & { readonly made?: Made }> {
   const { desk, gathered } = night
   desk.progress('profiles', 0)
-  const kept = desk.kept<readonly MachineSpec[]>('fleet.json')
-  const fleet = kept ?? calibrate(night)
-  if (!kept) desk.keep('fleet.json', fleet)
+  const kept = desk.kept<readonly CalibratedProfile[]>('profiles.json')
+  const found = kept ?? calibrate(night)
+  if (!kept) desk.keep('profiles.json', found)
   await desk.breathe()
-  if (!registers) return { fleet }
-  const own = new Map(fleet.map(({ name, profile }) => [name, profile]))
-  const files: ModelFiles = new Map([[PROFILES_FILE, encodeProfiles(new Map([[gathered.pool, own]]))]])
-  const words = `profiles of ${fleet.length} instances of pool ${gathered.pool}`
-  const made = register(night, { kind: 'profile', files, featureHash: null, verdict: { passed: true, words, numbers: {} } })
-  return { fleet, made }
-}
-
-function calibrate({ desk, gathered }: Night): readonly MachineSpec[] {
-  const calibrated = calibrateFleet(gathered.fleet, gathered.training)
-  for (const { spec, calls, e2eError } of calibrated) {
-    const fit = calls === 0 ? 'served nothing: a guess' : `mean E2E in the twin ${signed(e2eError)} on ${calls} calls`
-    desk.say(`profile of ${spec.name}: like ${spec.profile.label}; ${fit}`)
+  const fleet = calibratedFleet(found, gathered.fleet)
+  const overheadMs = found.reduce((sum, one) => sum + one.overheadMs, 0) / Math.max(1, found.length)
+  const fitted = found.filter(({ state }) => state !== 'prior')
+  if (!registers) return { fleet, overheadMs }
+  if (fitted.length === 0) {
+    desk.say('no profile could be fitted: the prior ones stay')
+    return { fleet, overheadMs }
   }
-  return calibrated.map(({ spec }) => spec)
+  const own = new Map(fitted.map(({ instance, profile }) => [instance, profile]))
+  const files: ModelFiles = new Map([
+    [PROFILES_FILE, encodeProfiles(new Map([[gathered.pool, own]]))],
+    [FITS_FILE, new TextEncoder().encode(`${JSON.stringify(found, null, 1)}\n`)],
+  ])
+  const errors = fitted.flatMap(({ heldOut }) => (heldOut ? [Math.abs(heldOut.e2e)] : []))
+  const words = `profiles of ${fitted.length} of ${found.length} instances of pool ${gathered.pool}; the twin's mean E2E is off by at most ${percent(Math.max(0, ...errors))} on calls they were not fitted on`
+  const numbers = { instances: found.map(({ instance, state, heldOut, calls }) => ({ instance, state, heldOut, calls })) }
+  return {
+    fleet,
+    overheadMs,
+    made: register(night, { kind: 'profile', files, featureHash: null, verdict: { passed: true, words, numbers } }),
+  }
 }
 
-const signed = (ratio: number): string => `${ratio >= 0 ? '+' : ''}${(100 * ratio).toFixed(1)} %`
+function calibrate({ desk, gathered }: Night): readonly CalibratedProfile[] {
+  const found = calibrateProfiles({
+    instances: gathered.fleet,
+    calls: gathered.training,
+    onProgress: (ratio) => desk.progress('profiles', ratio),
+  })
+  for (const { instance, words } of found) desk.say(`profile of ${instance}: ${words}`)
+  return found
+}
+
+const percent = (ratio: number): string => `${(100 * ratio).toFixed(1)} %`
 
 /** A length challenger; none where too few answers can be read. */
 export async function makeLength(night: Night): Promise<readonly Made[]> {
@@ -84,7 +109,7 @@ export async function makeLength(night: Night): Promise<readonly Made[]> {
 }
 
 /** A policy challenger, searched on the twin of this fleet and judged on later calls. */
-export async function makePolicy(night: Night, fleet: readonly MachineSpec[]): Promise<readonly Made[]> {
+export async function makePolicy(night: Night, { fleet, overheadMs }: CalibratedFleet): Promise<readonly Made[]> {
   const { desk, gathered, dataDir, clock, run, config, champion } = night
   desk.progress('policy', 0)
   const record = champion('policy')
@@ -98,14 +123,13 @@ export async function makePolicy(night: Night, fleet: readonly MachineSpec[]): P
   const pool = night.pools.find(({ name }) => name === gathered.pool)
   const learned = pool?.learned ?? 'learned'
   const serving = record ? learned : (pool?.arm ?? 'least-request')
-  const verdict: PolicyVerdict = await judgePolicy({
+  const verdict = await evaluate({
     fleet,
-    calls: traceOf(gathered.heldOut),
-    serving,
-    learned,
+    calls: gathered.heldOut,
+    serving: { arm: serving, ...(serving.startsWith('learned') ? { model: start } : {}) },
+    challenger: { arm: learned, model: policy.model },
     scrapeMs: pool?.scrapeMs ?? 250,
-    champion: record || serving.startsWith('learned') ? start : undefined,
-    challenger: policy.model,
+    networkMs: overheadMs / 2,
     seed: night.seed,
     async told(ratio) {
       desk.progress('evaluating', ratio)
@@ -120,7 +144,7 @@ export async function makePolicy(night: Night, fleet: readonly MachineSpec[]): P
       version: policy.model.version,
       files: policy.files,
       featureHash: LEARNED_FEATURE_HASH,
-      verdict: { passed, words, numbers: { serving, ...numbers } },
+      verdict: { passed, words, numbers },
       parent: record?.version ?? 'base',
       facts: { generations: policy.generations, fleet: fleet.map(({ name, profile }) => ({ name, profile: profile.name })) },
     }),
@@ -169,7 +193,7 @@ function register(night: Night, { kind, files, featureHash, verdict, parent, fac
       version,
       featureHash,
       rowsHash: FEATURE_HASH,
-      command: night.command,
+      command: facts?.generations === undefined ? night.command : `${night.command} --generations ${facts.generations}`,
       seed,
       data: { pool: gathered.pool, splitUnixMs: gathered.splitUnixMs, read, used, leftOut },
       parent: parent ?? null,
@@ -178,7 +202,15 @@ function register(night: Night, { kind, files, featureHash, verdict, parent, fac
     },
   })
   models.challenge(modelId)
-  models.addVerdict({ modelId, runId: desk.runId, passed: verdict.passed, words: verdict.words, numbers: JSON.stringify(verdict.numbers) })
+  // A run that was taken up again has said so before.
+  if (models.verdicts(modelId)[0]?.runId !== desk.runId)
+    models.addVerdict({
+      modelId,
+      runId: desk.runId,
+      passed: verdict.passed,
+      words: verdict.words,
+      numbers: JSON.stringify(verdict.numbers),
+    })
   desk.say(
     `${kind} model ${version} ${known ? 'was registered before' : 'is registered'}: ${verdict.passed ? 'it may be promoted' : 'it may not be promoted'}`,
   )

@@ -79,7 +79,7 @@ export async function runNight(parts: NightParts): Promise<readonly Made[]> {
   const profiles = await makeProfiles(night, { registers: wants('profiles') })
   if (profiles.made) made.push(profiles.made)
   if (wants('length')) made.push(...(await makeLength(night)))
-  if (wants('policy')) made.push(...(await makePolicy(night, profiles.fleet)))
+  if (wants('policy')) made.push(...(await makePolicy(night, profiles)))
   desk.progress('registering', 1)
   desk.tell({ made: made.map(({ kind, version, passed }) => ({ kind, version, passed })) })
   return made

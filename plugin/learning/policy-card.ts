@@ -20,6 +20,7 @@ export interface CardParts {
 export function createPolicyCard(parts: CardParts): PolicyCard {
   const { version, command, seed, traces, objective, trained, trainedMinutes } = parts
   const plan = trained?.plan ?? SEARCH_PLAN
+  const generations = parts.generation ?? trained?.history.length ?? 0
   const { families = [], start = [], result = [] } = trained?.validation ?? {}
   const named = (losses: readonly number[], wild: boolean): number[] => losses.filter((_, t) => (families[t] === 'anywhere') === wild)
   return {
@@ -28,8 +29,8 @@ export function createPolicyCard(parts: CardParts): PolicyCard {
     featureHash: LEARNED_FEATURE_HASH,
     command,
     seed,
-    generations: parts.generation ?? trained?.history.length ?? 0,
-    plan: { ...plan },
+    generations,
+    plan: { ...plan, generations },
     objective: { ...objective },
     domain: { kind: 'fleets of 1 to 16 of seven profiles, four mixes, loads 0.3 to 1.75, and the kinds of the named scenarios', traces },
     ...(trainedMinutes === undefined ? {} : { trainedMinutes: rounded(trainedMinutes) }),

@@ -12,7 +12,7 @@ import { sameMachines } from '../simulation/scenario/scenarios.ts'
 import { halfOf, resampleBlocks, traceCalls } from '../simulation/scenario/trace-calls.ts'
 import { capacityOf } from '../simulation/scenario/trace-scenarios.ts'
 import { readTrace, type TraceCall } from '../simulation/traces.ts'
-import { FAMILIES, type Family, familyPlan, MIXES, ownPlan, type TaskPlan, WILD_RATIO, wildPlan } from './policy-tasks.ts'
+import { FAMILIES, type Family, familyPlan, MIXES, OWN_MIX, ownPlan, type TaskPlan, WILD_RATIO, wildPlan } from './policy-tasks.ts'
 
 /** A task ready to be played. */
 export interface Task {
@@ -34,6 +34,9 @@ export const TRAINING_TRACES: Readonly<Record<string, string>> = {
 export type DomainSpec =
   | { readonly kind: 'broad'; readonly dataDir?: string }
   | { readonly kind: 'own'; readonly fleet: readonly MachineSpec[]; readonly calls: readonly TraceCall[]; readonly windowMs?: number }
+
+/** Of a fleet's own tasks so many are of fleets and traffic from anywhere, so that a search cannot learn last night by heart. Chosen. */
+const OTHERS_RATIO = 1 / 3
 
 /** A domain with its traces read. */
 export class Domain {
@@ -64,7 +67,10 @@ export class Domain {
   /** The tasks of one generation: the families in turn, and some from anywhere. The same dice give the same tasks. */
   plan(given: { readonly tasks: number; readonly round: number; readonly rng: Rng }): TaskPlan[] {
     const { tasks, round, rng } = given
-    if (this.spec.kind === 'own') return Array.from({ length: tasks }, () => ownPlan(rng))
+    if (this.spec.kind === 'own') {
+      const others = Math.round(tasks * OTHERS_RATIO)
+      return Array.from({ length: tasks }, (_, i) => (i < others ? wildPlan(rng) : ownPlan(rng)))
+    }
     const families = FAMILIES.filter(({ mix }) => MIXES[mix] !== undefined || this.#traces.has(mix))
     const wild = Math.round(tasks * WILD_RATIO)
     return Array.from({ length: tasks }, (_, i) => {
@@ -75,7 +81,7 @@ export class Domain {
 
   /** Makes the fleet and draws the calls. */
   open(plan: TaskPlan): Task {
-    if (this.spec.kind === 'own') return this.#openOwn(plan, this.spec)
+    if (this.spec.kind === 'own' && plan.mix === OWN_MIX) return this.#openOwn(plan, this.spec)
     const fleet = plan.machines.flatMap(({ profile, count, speed }, k) =>
       sameMachines(profile, count, `${'abcdefgh'[k]}`).map((one) => ({ ...one, speed })),
     )

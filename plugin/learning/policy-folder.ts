@@ -32,6 +32,8 @@ export interface PolicyCard {
   /** What it was trained on, in a sentence, and the traces that were there. */
   readonly domain: { readonly kind: string; readonly traces: readonly string[] }
   readonly trainedMinutes?: number
+  /** Revision of the code it was trained with, where later code would train another. */
+  readonly revision?: string
   /** On tasks that were not trained on: ln of the mean E2E over least-request's, tails priced in. */
   readonly measured: { readonly how: string; readonly values: Readonly<Record<string, Measured>> }
 }

@@ -151,6 +151,9 @@ export function wildPlan(rng: Rng): TaskPlan {
   }
 }
 
+/** Names a fleet's own calls among the mixes. */
+export const OWN_MIX = 'own'
+
 /** A task on a fleet's own calls. */
 export function ownPlan(rng: Rng): TaskPlan {
   const load = among([0.8, 1, 1, 1.2], rng)
@@ -158,7 +161,7 @@ export function ownPlan(rng: Rng): TaskPlan {
     family: 'own',
     seed: nextSeed(rng),
     machines: [],
-    mix: 'own',
+    mix: OWN_MIX,
     load,
     calls: 2_000,
     sigma: among([0.4, 0.6], rng),

@@ -29,7 +29,7 @@ export interface SearchPlan {
   readonly validationTasks: number
 }
 
-/** Chosen by short runs; population and tasks share the time there is, and more tasks helped more than more candidates. */
+/** Chosen for a few seconds of one core per generation; population and tasks share them. Few candidates do, since only some hundred weights are searched at first. */
 export const SEARCH_PLAN: SearchPlan = {
   population: 16,
   generations: 120,

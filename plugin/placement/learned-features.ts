@@ -41,9 +41,10 @@ export class PlaceFeatures {
       this.#kept = new Float64Array(2 * count * KEPT)
     }
     const call = callOf(callRow)
-    const pool = { crowd: 0, kv: 0, left: 0, prompts: 0, stallMs: 0, decodeMs: 0, ownMs: 0, leastMs: Number.POSITIVE_INFINITY }
+    const pool = { crowd: 0, foreign: 0, kv: 0, left: 0, prompts: 0, stallMs: 0, decodeMs: 0, ownMs: 0, leastMs: Number.POSITIVE_INFINITY }
     for (let i = 0; i < count; i++) this.#measure(candidates, i, call, pool)
     pool.crowd /= count
+    pool.foreign /= count
     pool.kv /= count
     pool.left /= count
     pool.prompts /= count
@@ -94,6 +95,7 @@ export class PlaceFeatures {
     pool.left += kept[k + 10] as number
     pool.prompts += kept[k + 11] as number
     pool.crowd += inFlight + foreign
+    pool.foreign += foreign
     pool.kv += kvTokens / capacity
     pool.ownMs += ownMs
     pool.leastMs = Math.min(pool.leastMs, ownMs + stallMs + dragLeftMs)
@@ -121,6 +123,8 @@ export class PlaceFeatures {
     const own = upTo(((kept[k + 4] as number) + (kept[k + 5] as number) + (kept[k + 6] as number) + (kept[k + 7] as number)) * per)
     const dragLeft = upTo((kept[k + 8] as number) * per)
     const everybody = own + stall + dragLeft
+    // A cohort is made by all who send calls: where others do, what is left of our own says little of the instance.
+    const leftOver = ((kept[k + 10] as number) - pool.left) * Math.max(0, 1 - (2 * pool.foreign) / Math.max(1, pool.crowd))
     const fleetStall = Math.min(1, pool.stallMs / Math.max(1, pool.decodeMs)) * (pool.crowd / (pool.crowd + FEW_CALLS))
     const age = rows[at + AT.scrapeAge] as number
     x[to] = Math.log(1 + crowd) - 2
@@ -161,14 +165,14 @@ export class PlaceFeatures {
     x[to + 35] = Math.log(1 + pool.crowd) - 2
     x[to + 36] = prefillAlone
     x[to + 37] = Math.log(pool.ownMs / 1_000)
-    x[to + 38] = (kept[k + 10] as number) - pool.left
-    x[to + 39] = call.long * ((kept[k + 10] as number) - pool.left)
-    x[to + 40] = call.prompt * ((kept[k + 10] as number) - pool.left)
+    x[to + 38] = leftOver
+    x[to + 39] = call.long * leftOver
+    x[to + 40] = call.prompt * leftOver
     x[to + 41] = call.prompt * ((kept[k + 11] as number) - pool.prompts)
-    x[to + 42] = (Math.log(1 + pool.crowd) - 3) * ((kept[k + 10] as number) - pool.left)
-    x[to + 43] = prefillAlone * ((kept[k + 10] as number) - pool.left)
+    x[to + 42] = (Math.log(1 + pool.crowd) - 3) * leftOver
+    x[to + 43] = prefillAlone * leftOver
     x[to + 44] = prefillAlone * pending
-    x[to + 45] = fleetStall * ((kept[k + 10] as number) - pool.left)
+    x[to + 45] = fleetStall * leftOver
     x[to + 46] = fleetStall
   }
 }
@@ -182,6 +186,7 @@ interface CallSize {
 
 interface PoolSums {
   crowd: number
+  foreign: number
   kv: number
   /** Logarithms of output left and of prompt tokens per call, means over the pool. */
   left: number

@@ -61,7 +61,7 @@ function held(): string {
   }
 }
 
-test('what a role may not do is not accepted, by whichever method, and changes nothing', async () => {
+test('what a role may not do is not accepted, by whichever method, and changes nothing', { timeout: 120_000 }, async () => {
   stage.control.apiKeys.add({ name: 'walked', scopes: ['read'], sha256: 'none', beginning: 'pw_none', createdBy: 'test' })
   const rows: Record<string, string>[] = []
   for (const [role, visitor] of people) {
@@ -92,7 +92,7 @@ test('what a role may do is accepted', { timeout: 120_000 }, async () => {
   expect(stage.errors).toEqual([])
 })
 
-test('no other method does anything at any address', async () => {
+test('no other method does anything at any address', { timeout: 120_000 }, async () => {
   const [, , , [, admin]] = people as [unknown, unknown, unknown, readonly [string, Visitor]]
   const cookie = [...admin.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
   const before = held()
@@ -107,7 +107,9 @@ test('no other method does anything at any address', async () => {
   expect(held()).toBe(before)
 })
 
-test('what a role may not do is not shown: no link and no form of any page leads where its visitor may not go', async () => {
+test('what a role may not do is not shown: no link and no form of any page leads where its visitor may not go', {
+  timeout: 120_000,
+}, async () => {
   const patterns = stage.routes.map((route) => ({
     route,
     pattern: new RegExp(`^${route.path.replace(/:\w+/g, '[^/]+').replaceAll('.', '\\.')}$`),

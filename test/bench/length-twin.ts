@@ -25,7 +25,7 @@ const DATA = new URL('../../../shared/data/', import.meta.url).pathname
 const SEED = 1
 const CALLS = 2_000
 const SEEDS = [1, 2, 3, 4]
-const LOADS = [0.7, 0.95]
+const LOADS = [0.7, 0.95, 1.15]
 /** Levels matter to coverage, not here; they would double the training. */
 const PLAN = { ...LENGTH_PLAN, levelRowsRatio: 0 }
 const FLEETS = { 'v100-paper ×4': sameMachines('v100-paper', 4), 'a100-7b ×4': sameMachines('a100-7b', 4) }

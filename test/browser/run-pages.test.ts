@@ -179,15 +179,17 @@ test.skipIf(skipped)(
 test.skipIf(skipped)('with the keyboard alone a setting is changed', { timeout: 60_000 }, async () => {
   const { context, page } = await openAs('operator')
   await page.goto(`${stage.url}/settings`)
-  const field = page.getByLabel('Canary share of Pool llama-8b-chat')
-  await page.keyboard.press('Tab')
-  for (let i = 0; i < 80 && !(await field.evaluate('(one) => one === document.activeElement')); i++) await page.keyboard.press('Tab')
+  const focused = () => page.evaluate('document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent')
+  const tabTo = async (name: string): Promise<void> => {
+    for (let i = 0; i < 60 && (await focused()) !== name; i++) await page.keyboard.press('Tab')
+    expect(await focused()).toBe(name)
+  }
+  await tabTo('Canary share of Pool llama-8b-chat')
   expect(await page.evaluate('getComputedStyle(document.activeElement).outlineStyle')).toBe('solid')
   await page.keyboard.type('0.3')
   await page.keyboard.press('Enter')
   expect(await page.getByRole('heading', { level: 1 }).textContent()).toBe('Review changes')
-  const save = page.getByRole('button', { name: 'Save' })
-  for (let i = 0; i < 40 && !(await save.evaluate('(one) => one === document.activeElement')); i++) await page.keyboard.press('Tab')
+  await tabTo('Save')
   await page.keyboard.press('Enter')
   expect(await page.getByRole('status').first().textContent()).toContain('Saved')
   await context.close()

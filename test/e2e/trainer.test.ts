@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
@@ -14,7 +14,7 @@ import { endAll, eventually, makeFolder, runPhasewise } from './processes.ts'
 /** The trainer as a real process: what it makes, and what is left when it dies. */
 afterAll(endAll)
 
-const ROWS = madeRows({ calls: 2_400, seed: 5 })
+const ROWS = madeRows({ calls: 3_000, seed: 5 })
 const WINDOW = ['--from', String(START_UNIX_MS - 1), '--to', String(START_UNIX_MS + 1e9)]
 
 interface Site {
@@ -29,9 +29,8 @@ async function makeSite(rows = ROWS): Promise<Site> {
   const instances = ['old-1', 'old-2', 'new-1'].map((name) => ({ name, url: `http://10.1.0.1/${name}` }))
   writeFileSync(
     join(folder, 'phasewise.yaml'),
-    stringify({ pools: [{ name: 'llama', policy: 'least-request', instances }], night: { schedule: 'off', generations: 2 } }),
+    stringify({ pools: [{ name: 'llama', policy: 'least-request', instances }], night: { schedule: 'off', generations: 1 } }),
   )
-  const { mkdirSync } = await import('node:fs')
   mkdirSync(dataDir)
   await writeLog(dataDir, rows)
   const control = (): Control => {
@@ -80,37 +79,41 @@ test('a night makes profiles, a length model and a policy, each judged, and touc
       .lines(run!.runId)
       .map(({ text }) => text)
       .join('\n'),
-  ).toMatch(/2400 of 2400 rows can be used/)
+  ).toMatch(/3000 of 3000 rows can be used/)
   expect(control.models.list().map(({ kind, alias }) => [kind, alias])).toEqual([['profile', 'challenger']])
   expect(control.models.history({ limit: 5 })).toEqual([])
 }, 300_000)
 
 const PHASES = ['reading', 'profiles', 'length', 'policy', 'evaluating'] as const
+type Phase = (typeof PHASES)[number]
 
-test.each(PHASES)(
+test.each([[['reading', 'profiles']], [['length', 'policy']], [['evaluating']]] as const)(
   'killed -9 while %s, the run is taken up by the next trainer and makes the same models to the byte',
-  async (phase) => {
+  async (phases) => {
     const site = await makeSite()
-    const first = train(site)
+    const night = train(site)
     const control = site.control()
-    const running = await eventually(`the run is ${phase}`, () => {
-      const [run] = control.trainingRuns.list({ limit: 1 })
-      if (run?.state === 'done') throw new Error('it was faster than the kill')
-      return reached(run, phase) ? run : undefined
-    })
-    process.kill(running.pid as number, 'SIGKILL')
-    expect(await first.exited, first.text()).toBe(0)
-    expect(first.text()).toMatch(/taken up again \(attempt 2\)/)
-    expect(control.trainingRuns.get(running.runId)).toMatchObject({ state: 'done', attempts: 2 })
+    for (const [i, phase] of phases.entries()) {
+      const { pid } = await eventually(`attempt ${i + 1} is ${phase}`, () => {
+        const [run] = control.trainingRuns.list({ limit: 1 })
+        if (run?.state === 'done') throw new Error('it was faster than the kill')
+        return run?.attempts === i + 1 && reached(run, phase) ? run : undefined
+      })
+      process.kill(pid as number, 'SIGKILL')
+    }
+    expect(await night.exited, night.text()).toBe(0)
+    expect(night.text()).toMatch(new RegExp(`taken up again \\(attempt ${phases.length + 1}\\)`))
+    const [run] = control.trainingRuns.list({ limit: 1 })
+    expect(run).toMatchObject({ state: 'done', attempts: phases.length + 1 })
     expect(modelFiles(site.dataDir)).toEqual(whole)
-    expect(existsSync(join(site.dataDir, 'training', `run-${running.runId}`))).toBe(false)
+    expect(existsSync(join(site.dataDir, 'training', `run-${run?.runId}`))).toBe(false)
   },
   300_000,
 )
 
-function reached(run: TrainingRun | undefined, phase: (typeof PHASES)[number]): run is TrainingRun {
+function reached(run: TrainingRun | undefined, phase: Phase): run is TrainingRun {
   if (!run || run.pid === null) return false
-  return phase === 'reading' ? run.state === 'running' : PHASES.indexOf(run.phase as (typeof PHASES)[number]) >= PHASES.indexOf(phase)
+  return phase === 'reading' ? run.state === 'running' : PHASES.indexOf(run.phase as Phase) >= PHASES.indexOf(phase)
 }
 
 test('a run that kills three trainers is given up, in words', async () => {

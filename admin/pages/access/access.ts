@@ -1,7 +1,7 @@
 import type { Session, User } from '../../../plugin/log/control/people.ts'
 import { PASSWORD_LENGTH_MIN } from '../../access/password.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../../answer.ts'
-import { formatInstant } from '../../format.ts'
+import { formatDate, formatInstant } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
 import { ZONES, zoneName } from '../../zone.ts'
 import { noticeOf } from '../notice.ts'
@@ -93,7 +93,7 @@ function peopleModel({ control }: PageParts, values: Visit['form']): Model {
       name: user.name,
       role: user.role,
       signsIn: signsIn(user),
-      since: formatInstant(user.createdUnixMs),
+      since: formatDate(user.createdUnixMs),
       last: user.lastSignInUnixMs === null ? undefined : formatInstant(user.lastSignInUnixMs),
       sessions: control.sessions.listOf(user.userId).length,
     })),

@@ -2,7 +2,7 @@ import { type ApiKeyRecord, KEY_SCOPES, KeyNameTaken, type KeyScope } from '../.
 import { keyNameProblem } from '../../access/names.ts'
 import { createToken, tokenSha256 } from '../../access/tokens.ts'
 import type { Answer, Model, Visit } from '../../answer.ts'
-import { formatDuration, formatInstant } from '../../format.ts'
+import { formatDate, formatDuration, formatInstant } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
 import { accessPage } from './access.ts'
 
@@ -40,8 +40,8 @@ function keyModel(key: ApiKeyRecord, nowUnixMs: number): Model {
     scopes: key.scopes.join(', '),
     state: stateOf(key, nowUnixMs),
     by: key.createdBy,
-    since: formatInstant(key.createdUnixMs),
-    expires: key.expiresUnixMs === null ? undefined : formatInstant(key.expiresUnixMs),
+    since: formatDate(key.createdUnixMs),
+    expires: key.expiresUnixMs === null ? undefined : formatDate(key.expiresUnixMs),
     used: key.lastUsedUnixMs === null ? undefined : formatInstant(key.lastUsedUnixMs),
     revokedBy: key.revokedBy ?? undefined,
     revokeHref: key.revokedUnixMs === null && !isOver ? `/access/keys/${key.keyId}/revoke` : undefined,

@@ -2,7 +2,7 @@ import { NameTaken, type Role, type User } from '../../../plugin/log/control/peo
 import { issuePasswordLink } from '../../access/link.ts'
 import { userNameProblem } from '../../access/names.ts'
 import type { Answer, Visit } from '../../answer.ts'
-import { formatInstant } from '../../format.ts'
+import { formatDate, formatInstant } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
 import { noticeOf } from '../notice.ts'
 import { accessPage, roleOptions, sessionId, sessionModel, signsIn } from './access.ts'
@@ -51,7 +51,7 @@ export function personPage(parts: PageParts, visit: Visit, problem?: string): An
       signsIn: signsIn(user),
       byOidc: user.oidcSubject !== null,
       hasPassword: user.password !== '',
-      since: formatInstant(user.createdUnixMs),
+      since: formatDate(user.createdUnixMs),
       last: user.lastSignInUnixMs === null ? undefined : formatInstant(user.lastSignInUnixMs),
       roles: roleOptions(user.role),
       sessions: parts.control.sessions.listOf(user.userId).map((one) => sessionModel(one, visit.session)),

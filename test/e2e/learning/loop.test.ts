@@ -1,0 +1,73 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { endAll, eventually } from '../processes.ts'
+import { type LoopResult, runLoop } from './loop.ts'
+import { type LearningSite, startLearningSite } from './site.ts'
+
+/** The loop of `npm run demo:learning`, short: log → calibrate → train → judge → canary → promote → roll back, over real processes. */
+const PLAN = { load: 0.5, daySeconds: 45, generations: 2, blockMs: 3_000, washoutMs: 800, blocks: 8 }
+
+afterAll(endAll)
+
+test('a day, a night, a canary and a day after: every step is there, no call is lost, and all of it can be taken back', async () => {
+  const site = await startLearningSite()
+  try {
+    const lines: string[] = []
+    const result = await runLoop(site, PLAN, (line) => void lines.push(line))
+    expectLoop(site, result, lines)
+    const back = await site.command('models', 'rollback', 'policy')
+    expect(back.text).toMatch(/done: the configured policies serve/)
+    await expectRefusal(site, result)
+    await expectRetrain(site)
+  } finally {
+    await site.close()
+  }
+}, 400_000)
+
+function expectLoop({ control, reader }: LearningSite, result: LoopResult, lines: readonly string[]): void {
+  expect([result.before.failed, result.after.failed]).toEqual([0, 0])
+  expect(result.before.sent).toBeGreaterThan(400)
+  expect(lines.join('\n')).toMatch(/rows can be used/)
+  expect(['ended', 'withdrawn']).toContain(result.canary.state)
+  expect(Number.isFinite(result.promised)).toBe(true)
+  const counts = reader.read((query) =>
+    query.all<{ arm: string | null; version: string; calls: number }>(
+      `SELECT arm, policy_version AS version, count(*) AS calls FROM call GROUP BY 1, 2`,
+    ),
+  )
+  const calls = (arm: string | null, version: string): number =>
+    counts.find((one) => one.arm === arm && one.version === version)?.calls ?? 0
+  expect(calls(null, 'none')).toBeGreaterThanOrEqual(result.before.sent)
+  expect(calls('control', 'none')).toBeGreaterThan(0)
+  expect(calls(null, result.policy.version)).toBeGreaterThanOrEqual(result.after.sent)
+  expect(control.models.history({ limit: 5, kind: 'policy' })).toMatchObject([{ action: 'promote', modelId: result.policy.modelId }])
+}
+
+/** What the admin asks by intent: a night of the running Phasewise, and its end. */
+async function expectRetrain({ control }: LearningSite): Promise<void> {
+  const ask = (kind: string, subject: unknown): number => control.intents.append({ kind, subject, askedBy: 'ada' })
+  const asked = ask('retrain', { only: 'policy', generations: 1_000 })
+  const run = await eventually('the run is under way', () =>
+    control.trainingRuns.list({ limit: 1 }).find((one) => one.askedBy === 'ada' && one.phase === 'policy'),
+  )
+  expect(control.intents.get(asked)).toMatchObject({ state: 'done', answer: `run ${run.runId} waits for the trainer` })
+  ask('cancel', { runId: run.runId })
+  const ended = await eventually('it has stopped', () => control.trainingRuns.list({ limit: 1 }).find((one) => one.state === 'cancelled'))
+  expect(ended).toMatchObject({ runId: run.runId, error: 'cancelled by ada', plan: { trigger: 'admin', only: 'policy' } })
+}
+
+/** A damaged file is refused by name, and what serves stays. */
+async function expectRefusal(site: LearningSite, { policy }: LoopResult): Promise<void> {
+  const path = join(site.folder, '.phasewise', policy.folder, 'model.onnx')
+  const bytes = readFileSync(path)
+  writeFileSync(path, bytes.subarray(0, 100))
+  const refused = await site.command('models', 'promote', policy.version, '--force')
+  expect(refused.ended).toBe(1)
+  expect(refused.text).toMatch(new RegExp(`${policy.version} in .* is not what was registered`))
+  // By way of the registry alone, as the admin does: the router finds it, and the promotion is undone.
+  const { intentId } = site.control.models.promote(policy.modelId, { who: 'test', why: 'past the check' })
+  await expect.poll(() => site.control.intents.get(intentId)?.state, { timeout: 5_000 }).toBe('refused')
+  expect(site.control.models.withAlias('policy', 'champion')).toBeUndefined()
+  writeFileSync(path, bytes)
+}
