@@ -111,13 +111,20 @@ export function limitsOf(given: {
       : seen.isLimited && seen.tokens > 0 && seen.seatsSpread > 0.15
         ? ({ kvBlocks: Math.ceil(seen.tokens / KV_BLOCK_TOKENS), kvFrom: 'most seen' } as const)
         : ({ kvBlocks: Math.max(prior.kvBlocks, Math.ceil((1.2 * seen.tokens) / KV_BLOCK_TOKENS)), kvFrom: 'prior' } as const)
-  const mostRunning = Math.max(0, ...full.map((one) => one.running))
+  const mostRunning = full.reduce((most, one) => Math.max(most, one.running), 0)
   const atMost = full.filter((one) => one.running >= mostRunning).length
   // At the seats' limit the count stands still at it; at the memory's it wanders.
   if (full.length >= 20 && atMost > 0.2 * full.length) return { ...kv, seats: mostRunning, seatsFrom: 'scrapes' }
-  if (full.length === 0 && seen.isLimited && seen.seatsSpread < 0.05) return { ...kv, seats: seen.running, seatsFrom: 'most seen' }
+  const isFull = seen.tokens > FULL_RATIO * kv.kvBlocks * KV_BLOCK_TOKENS
+  if (full.length < 20 && seen.isLimited && !isFull && seen.seatsSpread < SEATS_SPREAD)
+    return { ...kv, seats: seen.running, seatsFrom: 'most seen' }
   return { ...kv, seats: Math.max(prior.seats, seen.running), seatsFrom: 'prior' }
 }
+
+/** Memory this full is what holds calls back; emptier, it must be the seats. */
+const FULL_RATIO = 0.75
+/** The calls that run while others wait may differ by this share where seats are the limit: some sit in one while their prompt is computed. */
+const SEATS_SPREAD = 0.25
 
 interface MostSeen {
   /** Calls between their first token and their end at once, and tokens of their contexts. */

@@ -170,6 +170,27 @@ test('a caller who leaves before its whole answer came is noted as such', async 
   expect(row?.outcome).toBe('client gone')
 }, 60_000)
 
+test('the first token of a stream is told while the stream runs', async () => {
+  const left = new AbortController()
+  const stream = await clientOf(one).chat.completions.create(
+    { ...say('growing', 'on and on', { max_tokens: 8_000, ignore_eos: true }), stream: true },
+    { signal: left.signal, ...as('streamer') },
+  )
+  // A loop that is left would end the stream.
+  await stream[Symbol.asyncIterator]().next()
+  // Without being told, all of the prompt would be pending until the call's end.
+  await eventually('one call runs, and no prompt waits for it', () => {
+    const rows = ask<{ n: number; pending: number }>(
+      site,
+      'SELECT sum(in_flight) AS n, sum(prefill_tokens_pending) AS pending FROM fleet_now',
+    )
+    return rows[0]?.n === 1 && rows[0].pending === 0 ? true : undefined
+  })
+  left.abort()
+  const [row] = await settled('streamer', 1)
+  expect(row?.outcome).toBe('client gone')
+}, 60_000)
+
 const healthOf = async () => (await (await fetch(`${placements}/v1/health`)).json()) as { open: number; held: number }
 
 test('a deployment and an instance added at run time are placed on at once', async () => {

@@ -23,9 +23,21 @@ export const MADE_FLEET = [
 const keyOf = (name: string) => ({ pool: 'llama', name, url: `http://10.1.0.1/${name}` })
 
 /** Rows as the router would have logged them: the calls of a twin under least-request, with what the length model would have read. */
-export function madeRows(plan: { readonly calls: number; readonly seed: number; readonly callsPerS?: number }): CallRow[] {
-  const rng = createRng(plan.seed)
+export function madeRows(plan: MadePlan): CallRow[] {
   const rows: CallRow[] = []
+  eachMadeRow(plan, (row) => void rows.push(row))
+  return rows.sort((a, b) => a.call.callId - b.call.callId)
+}
+
+export interface MadePlan {
+  readonly calls: number
+  readonly seed: number
+  readonly callsPerS?: number
+}
+
+/** The same rows one by one, in order of their ends, so that a log of any length fits into memory. */
+export function eachMadeRow(plan: MadePlan, take: (row: CallRow) => void): void {
+  const rng = createRng(plan.seed)
   const policy = createPolicy('least-request')
   const simulation = new Simulation({
     fleet: MADE_FLEET,
@@ -33,10 +45,9 @@ export function madeRows(plan: { readonly calls: number; readonly seed: number; 
     policy: () => policy,
     policyName: 'least-request',
     rng: rng.stream('policy'),
-    onEnd: (end) => void rows.push(rowOf(end, rng)),
+    onEnd: (end) => take(rowOf(end, rng)),
   })
   simulation.run()
-  return rows.sort((a, b) => a.call.callId - b.call.callId)
 }
 
 function rowOf(end: CallEnd, rng: Rng): CallRow {

@@ -79,9 +79,10 @@ export interface PromisedRow {
   readonly points: number
 }
 
-/** Calls of the log that promises, half of which calibrate; and of the experiment. */
+/** Calls of the log that promises, half of which calibrate; and blocks of the experiment, and of the twin's own before it. */
 const LOG_CALLS = 24_000
-const CANARY_CALLS = 80_000
+const CANARY_BLOCKS = 60
+const PILOT_BLOCKS = 24
 
 /** Promises by the twin that is calibrated on a log of what serves now, then measures by switchback on the fleet itself. */
 export async function promiseAndMeasure(given: PromisedCase, seed: number): Promise<PromisedRow> {
@@ -124,16 +125,11 @@ export async function promiseAndMeasure(given: PromisedCase, seed: number): Prom
       ),
     }),
   }
-  const run = {
-    fleet,
-    plan,
-    seed,
-    control: policyOf(given.serving),
-    challenger: policyOf(given.challenger),
-    calls: callsOf(CANARY_CALLS, 'canary'),
-  }
-  const measured = estimateSwitchback(blocksOf(run))
-  const pilot = blocksOf({ ...run, fleet: twin, challenger: run.control, calls: callsOf(LOG_CALLS, 'pilot') })
+  const callsPerS = (1000 * LOG_CALLS) / (rows.at(-1)!.arrivedUnixMs - rows[0]!.arrivedUnixMs)
+  const callsIn = (blocks: number): number => Math.ceil((blocks * plan.blockMs * callsPerS) / 1000)
+  const run = { fleet, plan, seed, control: policyOf(given.serving), challenger: policyOf(given.challenger) }
+  const measured = estimateSwitchback(blocksOf({ ...run, calls: callsOf(callsIn(CANARY_BLOCKS), 'canary') }))
+  const pilot = blocksOf({ ...run, fleet: twin, challenger: run.control, calls: callsOf(callsIn(PILOT_BLOCKS), 'pilot') })
   return {
     name: given.name,
     serving: given.serving,
