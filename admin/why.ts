@@ -1,3 +1,4 @@
+import { attributeStored } from '../plugin/log/read/attribution.ts'
 import { CANDIDATE_COLUMNS, type Column } from '../plugin/log/read/columns.ts'
 import type { Decision, StoredCandidate } from '../plugin/log/read/decision.ts'
 import { formatColumn } from './column-text.ts'
@@ -56,7 +57,11 @@ export function explain(decision: Decision): Words[] {
   return [...place, ...held, ...reasonWords(decision), plain('.'), ...retryWords(decision)]
 }
 
-function reasonWords({ call: { reason, policy }, candidates }: Decision): Words[] {
+function reasonWords(decision: Decision): Words[] {
+  const {
+    call: { reason, policy },
+    candidates,
+  } = decision
   const [chosen, runnerUp] = candidates
   const equals = candidates.slice(1).flatMap((one) => (one.cost === chosen?.cost ? [one.instance] : []))
   if (reason === 'only candidate' || (chosen !== undefined && runnerUp === undefined))
@@ -88,8 +93,31 @@ function reasonWords({ call: { reason, policy }, candidates }: Decision): Words[
         ...costWords(chosen, runnerUp),
       ]
     default:
-      return comparison(policy, chosen, runnerUp)
+      return tipped(decision) ?? comparison(policy, chosen, runnerUp)
   }
+}
+
+/**
+ * The at most three features that tipped it, found by asking the policy again: with the runner-up's values in them the choice would have been another. Undefined
+ * where the policy cannot be asked.
+ */
+function tipped(decision: Decision): Words[] | undefined {
+  const [chosen, runnerUp] = decision.candidates
+  const attribution = attributeStored(decision)
+  if (attribution === undefined || chosen?.features === undefined || runnerUp?.features === undefined) return undefined
+  const differing = differences(chosen.features, runnerUp.features)
+  const named = attribution.columns.flatMap((column) => differing.find((one) => one.column === column) ?? [])
+  if (named.length === 0 || named.length < attribution.columns.length) return undefined
+  const rather = [plain(' rather than '), strong(runnerUp.instance)]
+  if (!attribution.changes) return [...rather, plain('; no three features decide it alone, most weighed that '), ...listed(named)]
+  const leaning = RULES[decision.call.policy]?.reads ?? []
+  const against = differing
+    .filter(({ column, more }) => leaning.some((read) => read.column === column && (read.better === 'high') !== more))
+    .filter((one) => !named.includes(one))
+    .sort((a, b) => b.size - a.size)
+    .slice(0, NAMED_MAX - named.length)
+  const although = against.length === 0 ? [] : [plain(', although '), ...listed(against)]
+  return [...rather, plain(' because '), ...listed(named), ...although]
 }
 
 function costWords(chosen: StoredCandidate | undefined, runnerUp: StoredCandidate | undefined): Words[] {

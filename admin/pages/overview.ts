@@ -63,6 +63,7 @@ export function overviewPage(parts: PageParts, visit: Visit): Answer {
   const slices = mine(look.slices)
   const fleet = mine(look.fleet)
   const all = mergeSlices(slices)
+  const buckets = all.calls === 0 ? [] : bucketsOf(slices, span, now)
   return {
     kind: 'page',
     view: 'overview',
@@ -82,8 +83,8 @@ export function overviewPage(parts: PageParts, visit: Visit): Answer {
       notices: noticesModel(parts, mayUse(visit.user?.role, 'operator')),
       learning: learningModel(parts, now),
       slowest: slowest(all, only, window),
-      figures: all.calls === 0 ? undefined : figures({ all, earlier: mergeSlices(mine(look.earlier)), slices, span, now }),
-      charts: all.calls === 0 ? [] : charts({ slices, span, now }),
+      figures: all.calls === 0 ? undefined : figures({ all, earlier: mergeSlices(mine(look.earlier)), slices, buckets, span, now }),
+      charts: all.calls === 0 ? [] : charts({ buckets, span, now }),
       instances: instances({ fleet, slices, all, now }),
       onePool: only !== undefined || pools.length === 1,
     },
@@ -117,13 +118,14 @@ function figures(parts: {
   readonly all: Merged
   readonly earlier: Merged
   readonly slices: readonly Slice[]
+  readonly buckets: readonly Bucket[]
   readonly span: Span
   readonly now: number
 }): Model[] {
-  const { all, earlier, slices, span, now } = parts
+  const { all, earlier, slices, buckets, span, now } = parts
   const first = startOf(Math.min(...slices.map((slice) => slice.atUnixMs)), span)
   const perSecond = all.calls / Math.max(1, (now - first) / 1000)
-  const peak = Math.max(perSecond, ...bucketsOf(slices, span, now).map((bucket) => bucket.perSecond))
+  const peak = Math.max(perSecond, ...buckets.map((bucket) => bucket.perSecond))
   const was = (ms: number): string =>
     earlier.completed === 0 ? 'nothing before to compare with' : `p99 was ${formatDuration(ms)} the window before`
   return [
@@ -185,8 +187,7 @@ function bucketsOf(slices: readonly Slice[], span: Span, now: number): Bucket[] 
   return buckets
 }
 
-function charts({ slices, span, now }: { readonly slices: readonly Slice[]; readonly span: Span; readonly now: number }): Chart[] {
-  const buckets = bucketsOf(slices, span, now)
+function charts({ buckets, span, now }: { readonly buckets: readonly Bucket[]; readonly span: Span; readonly now: number }): Chart[] {
   const common = {
     ...span,
     // A log younger than the window fills the chart, instead of a corner of it.

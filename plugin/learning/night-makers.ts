@@ -193,7 +193,7 @@ function register(night: Night, { kind, files, featureHash, verdict, parent, fac
       version,
       featureHash,
       rowsHash: FEATURE_HASH,
-      command: night.command,
+      command: facts?.generations === undefined ? night.command : `${night.command} --generations ${facts.generations}`,
       seed,
       data: { pool: gathered.pool, splitUnixMs: gathered.splitUnixMs, read, used, leftOut },
       parent: parent ?? null,
@@ -202,7 +202,15 @@ function register(night: Night, { kind, files, featureHash, verdict, parent, fac
     },
   })
   models.challenge(modelId)
-  models.addVerdict({ modelId, runId: desk.runId, passed: verdict.passed, words: verdict.words, numbers: JSON.stringify(verdict.numbers) })
+  // A run that was taken up again has said so before.
+  if (models.verdicts(modelId)[0]?.runId !== desk.runId)
+    models.addVerdict({
+      modelId,
+      runId: desk.runId,
+      passed: verdict.passed,
+      words: verdict.words,
+      numbers: JSON.stringify(verdict.numbers),
+    })
   desk.say(
     `${kind} model ${version} ${known ? 'was registered before' : 'is registered'}: ${verdict.passed ? 'it may be promoted' : 'it may not be promoted'}`,
   )

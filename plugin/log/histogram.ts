@@ -21,6 +21,7 @@ const HEADER_BYTES = 25
 /** Counts of values by log-spaced bucket, with their exact number, sum, least and greatest. */
 export class Histogram {
   readonly #counts = new Map<number, number>()
+  #sorted: readonly number[] | undefined
   #zeros = 0
   #count = 0
   #sum = 0
@@ -51,6 +52,7 @@ export class Histogram {
   /** Counts one value ≥ 0. Throws on anything else: an unknown duration is not a zero. */
   add(value: number): void {
     if (!(value >= 0 && value < Number.POSITIVE_INFINITY)) throw new Error(`a histogram counts finite values of at least 0, got ${value}`)
+    this.#sorted = undefined
     if (value < SMALLEST_VALUE) this.#zeros += 1
     else {
       const bucket = Math.ceil(Math.log(value) * BUCKETS_PER_E)
@@ -64,6 +66,7 @@ export class Histogram {
 
   /** Adds all that `other` counted. */
   merge(other: Histogram): void {
+    this.#sorted = undefined
     for (const [bucket, count] of other.#counts) this.#counts.set(bucket, (this.#counts.get(bucket) ?? 0) + count)
     this.#zeros += other.#zeros
     this.#count += other.#count
@@ -116,6 +119,7 @@ export class Histogram {
   /** Adds what `bytes` (made by `encode`) counted; an empty blob adds nothing. Throws when they are not a histogram. */
   mergeEncoded(bytes: Uint8Array): void {
     if (bytes.length === 0) return
+    this.#sorted = undefined
     if (bytes[0] !== FORMAT || bytes.length < HEADER_BYTES + 2)
       throw new Error(`not a histogram: ${bytes.length} bytes, format ${bytes[0]}`)
     const header = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES)
@@ -137,8 +141,10 @@ export class Histogram {
     this.#max = Math.max(this.#max, header.getFloat64(17, true))
   }
 
-  #buckets(): number[] {
-    return [...this.#counts.keys()].sort((a, b) => a - b)
+  /** Sorted once for all percentiles that are asked until something is added. */
+  #buckets(): readonly number[] {
+    this.#sorted ??= [...this.#counts.keys()].sort((a, b) => a - b)
+    return this.#sorted
   }
 }
 

@@ -77,3 +77,44 @@ test('with a database that takes no write the switch still works, and the page s
     control.close()
   }
 })
+
+test('instances added, tried, changed and removed by the page serve or leave at once, and over a restart of the router', async () => {
+  const [first, second] = [await startInstance(), await startInstance()]
+  const site = await startSite([first])
+  const visitor = await signIn(site)
+  const change = async (form: Record<string, string>): Promise<string> => {
+    const { to } = await visitor.post('/fleet/change', { pool: 'llama-2-7b', ...form })
+    return eventually('it is answered', async () => {
+      const { html } = await visitor.get(to ?? '')
+      return html.includes('waiting for the router') ? undefined : html
+    })
+  }
+  const names = (): string[] =>
+    ask<{ name: string }>(
+      site,
+      "SELECT name FROM fleet_now WHERE state <> 'removed' AND seen_unix_ms >= (SELECT max(seen_unix_ms) FROM fleet_now) ORDER BY name",
+    ).map(({ name }) => name)
+  const becomes = (wanted: string[]) => eventually(`the fleet is ${wanted}`, () => (names().join() === wanted.join() ? true : undefined))
+
+  const extra = { kind: 'add instance', instance: 'extra', weight: '1', speed: '2' }
+  expect(await change({ ...extra, url: 'tcp://nowhere' })).toContain('Nothing was changed: url: allowed is an http')
+  expect(await change({ ...extra, url: first.url })).toContain('i0 has that address already')
+  expect(await change({ ...extra, url: second.url })).toContain('Added: extra.')
+  await becomes(['extra', 'i0'])
+  const tried = await visitor.post('/fleet/try', { pool: 'llama-2-7b', instance: 'extra' })
+  expect((await visitor.get(tried.to ?? '')).html).toContain('extra answered a real call: HTTP 200')
+  expect(await change({ kind: 'remove instance', instance: 'i0' })).toContain('Removed: i0.')
+  await becomes(['extra'])
+  await call(site)
+  expect(ask(site, 'SELECT name FROM call JOIN instance USING (instance_id) ORDER BY call_id DESC LIMIT 1')).toEqual([{ name: 'extra' }])
+
+  const { pid } = ask<{ pid: number }>(site, 'SELECT pid FROM router_now')[0] ?? { pid: 0 }
+  process.kill(pid, 'SIGKILL')
+  await eventually('another router', () => ask<{ pid: number }>(site, 'SELECT pid FROM router_now').find((row) => row.pid !== pid))
+  await becomes(['extra'])
+  expect(await change({ kind: 'restore instance', instance: 'i0' })).toContain('i0 is as the configuration says')
+  await becomes(['extra', 'i0'])
+  expect(await change({ kind: 'remove instance', instance: 'extra' })).toContain('Removed: extra.')
+  await becomes(['i0'])
+  expect((await visitor.get('/fleet')).html).not.toContain('Changed here, over what')
+})

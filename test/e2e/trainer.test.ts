@@ -14,7 +14,7 @@ import { endAll, eventually, makeFolder, runPhasewise } from './processes.ts'
 /** The trainer as a real process: what it makes, and what is left when it dies. */
 afterAll(endAll)
 
-const ROWS = madeRows({ calls: 1_500, seed: 5 })
+const ROWS = madeRows({ calls: 3_000, seed: 5 })
 const WINDOW = ['--from', String(START_UNIX_MS - 1), '--to', String(START_UNIX_MS + 1e9)]
 
 interface Site {
@@ -79,7 +79,7 @@ test('a night makes profiles, a length model and a policy, each judged, and touc
       .lines(run!.runId)
       .map(({ text }) => text)
       .join('\n'),
-  ).toMatch(/1500 of 1500 rows can be used/)
+  ).toMatch(/3000 of 3000 rows can be used/)
   expect(control.models.list().map(({ kind, alias }) => [kind, alias])).toEqual([['profile', 'challenger']])
   expect(control.models.history({ limit: 5 })).toEqual([])
 }, 300_000)

@@ -162,14 +162,15 @@ function bodyOf({ parts: { bodyLimitBytes } }: Door, request: IncomingMessage): 
       {},
       { 'accept-encoding': 'identity' },
     )
-  const tooLarge = new Problem({ kind: 'too-large', status: 413, detail: `The request is larger than ${bodyLimitBytes} bytes.` })
-  if (declaresTooMuch(request, bodyLimitBytes)) throw tooLarge
+  // Made where it is needed alone: an error's stack costs more than reading the usual body.
+  const tooLarge = () => new Problem({ kind: 'too-large', status: 413, detail: `The request is larger than ${bodyLimitBytes} bytes.` })
+  if (declaresTooMuch(request, bodyLimitBytes)) throw tooLarge()
   return new Promise((resolve, reject) => {
     readBody(request, bodyLimitBytes, (read) => {
       if (read.kind === 'body') resolve(read.body)
       else
         reject(
-          read.kind === 'too large' ? tooLarge : new Problem({ kind: 'left', status: 400, detail: 'The request ended before its end.' }),
+          read.kind === 'too large' ? tooLarge() : new Problem({ kind: 'left', status: 400, detail: 'The request ended before its end.' }),
         )
     })
   })
@@ -188,20 +189,21 @@ function check(route: Route, bytes: Buffer): unknown {
   return checked?.data
 }
 
-function encode(value: unknown): Buffer {
-  return Buffer.isBuffer(value) ? value : Buffer.from(JSON.stringify(value))
+/** A text leaves in one piece with its head; a buffer would be a second one. */
+function encode(value: unknown): Buffer | string {
+  return Buffer.isBuffer(value) ? value : JSON.stringify(value)
 }
 
 interface Sent {
   readonly status: number
   readonly type: string
-  readonly body: Buffer
+  readonly body: Buffer | string
   readonly headers?: Readonly<Record<string, string>>
 }
 
 function send(response: ServerResponse, { status, type, body, headers = {} }: Sent): void {
   if (response.headersSent || response.destroyed) return
-  response.writeHead(status, { 'content-type': type, 'content-length': body.length, 'cache-control': 'no-store', ...headers })
+  response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body), 'cache-control': 'no-store', ...headers })
   response.end(body)
 }
 
