@@ -69,7 +69,7 @@ export function createRangePlot(given: {
     label: `${title}: drawing, its data in the table below`,
     drawings: SIZES.map(({ size, width }) => {
       const beside = size === 'wide'
-      const left = beside ? 12 + Math.ceil(Math.max(0, ...rows.map(({ name }) => name.length)) * CHARACTER_PX) : 4
+      const left = beside ? 12 + Math.ceil(Math.max(0, ...rows.map(({ name }) => name.length)) * CHARACTER_PX) : 18
       const rowPx = beside ? ROW_PX : ROW_PX + 14
       const bottom = rows.length * rowPx + 8
       const x = scaleLinear()

@@ -120,12 +120,6 @@ function bounded(x: number): number {
   return x / (1 + x)
 }
 
-/** Divisors that bring each number of the state to about 1; they change how fast the net learns, not what it can tell apart. */
-const PROMPT_UNIT_S = 0.05
-const CALLS_UNIT = 16
-const CAPACITY_UNIT = 0.1
-const EARLIEST_UNIT_S = 5
-
 /**
  * Writes the state, `stateWidth(readings.length)` numbers:
  *   queue length (capped), the head call's prompt and predicted bucket; then for each instance
@@ -145,15 +139,15 @@ export function writeState(
 ): void {
   const { queued, promptTokens, bucket, readings, settings } = given
   out[0] = Math.min(queued, settings.queueCap) / settings.queueCap
-  out[1] = bounded((promptTokens * given.promptSecondsPerToken) / PROMPT_UNIT_S)
+  out[1] = bounded((promptTokens * given.promptSecondsPerToken) / settings.promptUnitS)
   out[2] = bucket / 2
   for (const [i, reading] of readings.entries()) {
     const at = ROUTER_WIDTH + INSTANCE_WIDTH * i
-    out[at] = bounded(reading.lightPrompts / CALLS_UNIT)
-    out[at + 1] = bounded(reading.heavyPrompts / CALLS_UNIT)
-    out[at + 2] = bounded(reading.shortDecodes / CALLS_UNIT)
-    out[at + 3] = bounded(reading.longDecodes / CALLS_UNIT)
-    out[at + 4] = Math.min(1, Math.max(-1, (reading.capacityRatio - settings.reserveRatio) / CAPACITY_UNIT))
-    out[at + 5] = bounded(reading.earliestS / EARLIEST_UNIT_S)
+    out[at] = bounded(reading.lightPrompts / settings.callsUnit)
+    out[at + 1] = bounded(reading.heavyPrompts / settings.callsUnit)
+    out[at + 2] = bounded(reading.shortDecodes / settings.callsUnit)
+    out[at + 3] = bounded(reading.longDecodes / settings.callsUnit)
+    out[at + 4] = Math.min(1, Math.max(-1, (reading.capacityRatio - settings.reserveRatio) / settings.capacityUnit))
+    out[at + 5] = bounded(reading.earliestS / settings.earliestUnitS)
   }
 }

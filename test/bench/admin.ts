@@ -126,7 +126,7 @@ async function exportCalls({ url, visitor, pid }: { readonly url: string; readon
     stop.abort()
     return seen
   }
-  await read(EXPORT_CALLS / 20)
+  await read(EXPORT_CALLS / 5)
   const before = rssMiB(pid)
   let peak = before
   const watching = setInterval(() => {

@@ -51,7 +51,7 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
     results.push({ scenario, judged: await judgeAll(scenario, plan) })
     if (Number(values.tries) > 0) console.log(ceilingLine(scenario, wholeNumber('tries', values.tries, 0)))
   }
-  for (const { scenario, judged } of results) console.log(orderLine(scenario, judged))
+  if (arms.length === PAPER_ARMS.length) for (const { scenario, judged } of results) console.log(orderLine(scenario, judged))
   return {
     rows: results.flatMap(({ scenario, judged }) => [...judged].map(([arm, seeds]) => rowOf(scenario, arm, seeds))),
     bars: BARS.flatMap(({ name, scenario, goal }) => {

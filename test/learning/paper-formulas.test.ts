@@ -59,7 +59,7 @@ test('a reading is written anew: what an instance was before leaves no trace', (
 })
 
 test('the state stands in its order: queue, prompt, bucket, then six numbers for each instance', () => {
-  const readings = [emptyReading(), { ...emptyReading(), lightPrompts: 16, shortDecodes: 48, capacityRatio: 0.2, earliestS: 5 }]
+  const readings = [emptyReading(), { ...emptyReading(), lightPrompts: 16, shortDecodes: 48, capacityRatio: 0.165, earliestS: 5 }]
   const out = new Float32Array(stateWidth(2))
   writeState({ queued: 256, promptTokens: 1563, bucket: 1, promptSecondsPerToken: mixing.promptSecondsPerToken, readings, settings }, out)
   expect(out[0]).toBe(0.5)
