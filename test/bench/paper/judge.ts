@@ -33,9 +33,15 @@ export interface Judged {
   readonly base: readonly Score[]
 }
 
-/** The same workloads for every arm of a seed: none of them trained or chose a checkpoint. */
+/** First seed of the workloads that judge: far from every workload on which a constant was ever chosen. */
+const JUDGING_SEED = 10_000
+
+/** The same workloads for every arm of a seed: none of them trained, chose a checkpoint, or was looked at while constants were chosen. */
 export function workloadsOf({ scenario, seed, workloads }: Judging): { readonly seed: number; readonly calls: readonly TwinCall[] }[] {
-  return Array.from({ length: workloads }, (_, i) => ({ seed: 100 * seed + i, calls: scenario.calls({ seed: 100 * seed + i }) }))
+  return Array.from({ length: workloads }, (_, i) => {
+    const own = JUDGING_SEED + 100 * seed + i
+    return { seed: own, calls: scenario.calls({ seed: own }) }
+  })
 }
 
 /** Judges a rule by its name. */
