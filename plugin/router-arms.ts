@@ -120,7 +120,7 @@ export interface ArmPrediction extends LengthPrediction {
 /** Shadows are asked beside every call: one that takes longer than this is set aside for a while. */
 const SHADOW_LATE_MS = 5
 
-/** Asks something that nobody obeys: failing or late, it is counted, and set aside where it is so three times in a row. */
+/** Asks something that nobody obeys: failing or late, it is counted, and set aside where it is so five times in a row. */
 export class ShadowAsk {
   readonly #circuit = new Circuit()
   readonly #nowMs: () => number
