@@ -24,14 +24,21 @@ export interface SessionStore {
 /** Sessions as `control` keeps them. */
 export function createSessionStore({ control, clock }: { readonly control: Control; readonly clock: Clock }): SessionStore {
   const { sessions, users } = control
+  /** A disk that takes no write costs the note, and the session ends sooner; it must not keep anybody from the kill switch. */
+  const noteUse = (session: Session, now: number): void => {
+    try {
+      sessions.seen(session.tokenSha256, Math.min(now + IDLE_MS, session.createdUnixMs + LIFE_MS))
+    } catch (error) {
+      console.error(`phasewise: the use of a session was not noted: ${error instanceof Error ? error.message : String(error)}`)
+    }
+  }
   return {
     find(token) {
       if (token === undefined || token === '') return undefined
       const found = sessions.find(tokenSha256(token))
       if (found === undefined) return undefined
       const now = clock.nowUnixMs()
-      if (now - found.session.seenUnixMs >= NOTE_EVERY_MS)
-        sessions.seen(found.session.tokenSha256, Math.min(now + IDLE_MS, found.session.createdUnixMs + LIFE_MS))
+      if (now - found.session.seenUnixMs >= NOTE_EVERY_MS) noteUse(found.session, now)
       return found
     },
     start(user, { address, agent }) {

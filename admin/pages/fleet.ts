@@ -7,6 +7,7 @@ import { routerState } from '../frame.ts'
 import { waitForAnswer } from '../intents.ts'
 import type { PageParts } from '../routes.ts'
 import { changeNotice, changesOf, changeWords } from './fleet-change.ts'
+import { learnedProfiles } from './fleet-profiles.ts'
 import { stateTone } from './tone.ts'
 
 /** Shares are of the calls that arrived in this last time. */
@@ -66,6 +67,7 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
       models: facts?.models.join(', '),
       holds: facts && holdWords(facts.hold),
       instances: rows(pool),
+      profiles: learnedProfiles(parts.control, pool),
       addHref: mayAct ? `/fleet/add?${new URLSearchParams({ pool })}` : undefined,
       changes: changesOf(
         changes.filter((change) => change.pool === pool),

@@ -52,7 +52,18 @@ export async function makeProfiles(
   ])
   const errors = fitted.flatMap(({ heldOut }) => (heldOut ? [Math.abs(heldOut.e2e)] : []))
   const words = `profiles of ${fitted.length} of ${found.length} instances of pool ${gathered.pool}; the twin's mean E2E is off by at most ${percent(Math.max(0, ...errors))} on calls they were not fitted on`
-  const numbers = { instances: found.map(({ instance, state, heldOut, calls }) => ({ instance, state, heldOut, calls })) }
+  // What the admin's Fleet page shows of each fit.
+  const numbers = {
+    pool: gathered.pool,
+    instances: found.map(({ instance, state, heldOut, calls, coefficients, limits }) => ({
+      instance,
+      state,
+      heldOut,
+      calls,
+      coefficients,
+      limits,
+    })),
+  }
   return {
     fleet,
     overheadMs,

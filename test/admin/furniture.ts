@@ -26,6 +26,7 @@ export function furnish(control: Control, poison = ''): { readonly modelId: numb
   const length = register(control, 'length', `length-31aa${poison}`, night, lengthCard(0.91, poison))
   const champion = register(control, 'policy', `policy-17bb${poison}`, night, policyCard(poison))
   const challenger = register(control, 'policy', `policy-18cc${poison}`, night, policyCard(poison))
+  registerProfiles(control, night, poison)
   const asked = { who: `maria${poison}`, why: `it passed, and the canary held its promise${poison}` }
   control.models.promote(length, asked)
   control.models.promote(champion, asked)
@@ -71,6 +72,42 @@ export function furnish(control: Control, poison = ''): { readonly modelId: numb
   control.labRuns.end(broken, { state: 'failed', error: `pool llama-8b-chat has no stored calls in this time${poison}` })
   for (const { intentId } of control.intents.open()) control.intents.answer(intentId, { state: 'done', text: 'obeyed' })
   return { modelId: challenger, championId: champion, labId }
+}
+
+/** Profiles of two types of instances: one learned, one that saw too few calls. */
+function registerProfiles(control: Control, runId: number, poison: string): void {
+  const version = `profile-19dd${poison}`
+  const folder = `models/profile/${version}`
+  const card = JSON.stringify({ kind: 'profile', data: { pool: `llama-8b-chat${poison}` } })
+  const modelId = control.models.register({
+    kind: 'profile',
+    version,
+    sha256: 'cd'.repeat(32),
+    featureHash: null,
+    card,
+    folder,
+    runId,
+    parent: null,
+  })
+  const about = (value: number, error: number | null) => ({ value, error })
+  const instance = (name: string, factor: number, state: 'fitted' | 'prior') => ({
+    instance: `${name}${poison}`,
+    state,
+    calls: state === 'fitted' ? 48_210 : 212,
+    ...(state === 'fitted' ? { heldOut: { calls: 9_642, ttft: 0.011, tpot: -0.002, e2e: 0.004 } } : {}),
+    coefficients: {
+      floorMs: about(9.4 * factor, 0.05),
+      densePerTokenMs: about(0.021 * factor, 0.001),
+      perPromptTokenMs: about(0.055 * factor, 0.002),
+      perCallMs: about(0.05 * factor, 0.004),
+      perContextTokenMs: about(9e-5 * factor, null),
+    },
+    limits: { kvBlocks: 25_000, kvFrom: 'told', seats: 256, seatsFrom: 'scrapes' },
+  })
+  const instances = [instance('a100-0', 1, 'fitted'), instance('a100-1', 1, 'fitted'), instance('l40s-0', 2, 'prior')]
+  const numbers = JSON.stringify({ pool: `llama-8b-chat${poison}`, instances })
+  control.models.addVerdict({ modelId, runId, passed: true, words: `profiles of 2 of 3 instances${poison}`, numbers })
+  control.models.challenge(modelId)
 }
 
 function register(control: Control, kind: 'length' | 'policy', version: string, runId: number, card: object): number {

@@ -67,6 +67,18 @@ describe('two hours of calls', () => {
     expect(row.split('<span class="unknown">unknown</span>').length - 1).toBe(6)
   })
 
+  test('what a night learned of the instances stands on Fleet with its fit, or that nothing is learned yet', async () => {
+    expect(text((await visitor.get('/fleet')).html)).toContain('No profile of these instances is learned yet')
+    const furnished = await openStage({ calls: 50, furnished: true })
+    const own = await furnished.signedIn('viewer')
+    const page = text((await own.get('/fleet')).html)
+    expect(page).toContain('profile-19dd')
+    expect(page).toMatch(/a100-0 learned with its type 48,210 9\.40? ± 0\.05/)
+    expect(page).toMatch(/l40s-0 too few calls 212/)
+    expect(page).toContain('+1.10 % +0.40 %')
+    await furnished.close()
+  })
+
   test('the errors of a page are not shown, but told', async () => {
     const page = await visitor.get('/decisions/%E0%A4%A')
     expect(page.status).toBe(400)

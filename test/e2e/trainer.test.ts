@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { stringify } from 'yaml'
+import { learnedProfiles } from '../../admin/pages/fleet-profiles.ts'
 import { systemClock } from '../../plugin/clock.ts'
 import type { TrainingRun } from '../../plugin/log/control/training.ts'
 import { type Control, openControl } from '../../plugin/log/control.ts'
@@ -82,6 +83,10 @@ test('a night makes profiles, a length model and a policy, each judged, and touc
   ).toMatch(/3000 of 3000 rows can be used/)
   expect(control.models.list().map(({ kind, alias }) => [kind, alias])).toEqual([['profile', 'challenger']])
   expect(control.models.history({ limit: 5 })).toEqual([])
+  const [profile] = control.models.list('profile')
+  const { pool } = JSON.parse(profile?.card ?? '{}').data as { readonly pool: string }
+  // The page reads what the night wrote.
+  expect(learnedProfiles(control, pool)).toMatchObject({ version: profile?.version, serves: false, rows: expect.any(Array) })
 }, 300_000)
 
 const PHASES = ['reading', 'profiles', 'length', 'policy', 'evaluating'] as const
