@@ -1,4 +1,4 @@
-import { attributeStored } from '../plugin/log/read/attribution.ts'
+import { type Attribution, attributeStored } from '../plugin/log/read/attribution.ts'
 import { CANDIDATE_COLUMNS, type Column } from '../plugin/log/read/columns.ts'
 import type { Decision, StoredCandidate } from '../plugin/log/read/decision.ts'
 import { formatColumn } from './column-text.ts'
@@ -47,17 +47,23 @@ const plain = (text: string): Words => ({ text, strong: false })
 /** What the policy goes by, in words; undefined for one that is not known here. */
 export const policyWords = (policy: string): string | undefined => RULES[policy]?.says
 
-/** Why the call was placed where it was, as one sentence, with at most three features in which the chosen instance beat the runner-up. */
-export function explain(decision: Decision): Words[] {
+/** Features that decided; see `Attribution`. */
+type Because = Pick<Attribution, 'changes'> & { readonly columns: readonly string[] }
+
+/**
+ * Why the call was placed where it was, as one sentence, with at most three features in which the chosen instance beat the runner-up. `because` is what the router
+ * found by asking the policy itself; a rule is asked here where the router did not say.
+ */
+export function explain(decision: Decision, because?: Because): Words[] {
   const { call, candidates } = decision
   const [chosen] = candidates
   if (chosen === undefined && decision.instance === undefined) return [strong('Not placed'), plain(': no instance could take this call.')]
   const place = [plain('Placed on '), strong(chosen?.instance ?? decision.instance ?? '?')]
   const held = call.heldMs > 0 ? [plain(' after a hold of '), strong(formatDuration(call.heldMs) ?? '?')] : []
-  return [...place, ...held, ...reasonWords(decision), plain('.'), ...retryWords(decision)]
+  return [...place, ...held, ...reasonWords(decision, because), plain('.'), ...retryWords(decision)]
 }
 
-function reasonWords(decision: Decision): Words[] {
+function reasonWords(decision: Decision, because: Because | undefined): Words[] {
   const {
     call: { reason, policy },
     candidates,
@@ -93,7 +99,7 @@ function reasonWords(decision: Decision): Words[] {
         ...costWords(chosen, runnerUp),
       ]
     default:
-      return tipped(decision) ?? comparison(policy, chosen, runnerUp)
+      return tipped(decision, because) ?? comparison(policy, chosen, runnerUp)
   }
 }
 
@@ -101,9 +107,9 @@ function reasonWords(decision: Decision): Words[] {
  * The at most three features that tipped it, found by asking the policy again: with the runner-up's values in them the choice would have been another. Undefined
  * where the policy cannot be asked.
  */
-function tipped(decision: Decision): Words[] | undefined {
+function tipped(decision: Decision, because: Because | undefined): Words[] | undefined {
   const [chosen, runnerUp] = decision.candidates
-  const attribution = attributeStored(decision)
+  const attribution: Because | undefined = because ?? attributeStored(decision)
   if (attribution === undefined || chosen?.features === undefined || runnerUp?.features === undefined) return undefined
   const differing = differences(chosen.features, runnerUp.features)
   const named = attribution.columns.flatMap((column) => differing.find((one) => one.column === column) ?? [])

@@ -8,7 +8,7 @@ import type { LiveFleet } from './main-fleet.ts'
 import { routerPool } from './main-pools.ts'
 import { FEATURE_HASH } from './placement/features.ts'
 import type { LiveRouter } from './router-place.ts'
-import { askPolicies, loggedRows } from './router-what-if.ts'
+import { askPolicies, becauseOf, loggedRows } from './router-what-if.ts'
 
 /** What the control side of the API does in this router. */
 export function controlParts(parts: {
@@ -39,7 +39,11 @@ export function controlParts(parts: {
       const pool = config.pools.find((one) => one.name === asked.pool)
       const rows = loggedRows(asked)
       if (!pool || !rows || asked.featureHash !== FEATURE_HASH) return undefined
-      return { policies: askPolicies(rows, routerPool(pool).profileOf).map((one) => ({ ...one, instances: [...one.instances] })) }
+      const because = asked.decided && becauseOf(rows, asked.decided, router.policyOf(asked.pool))
+      return {
+        policies: askPolicies(rows, routerPool(pool).profileOf).map((one) => ({ ...one, instances: [...one.instances] })),
+        ...(because ? { because: { ...because, columns: [...because.columns] } } : {}),
+      }
     },
   }
 }

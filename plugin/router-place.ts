@@ -4,6 +4,7 @@ import type { Fleet, LiveInstance } from './fleet/fleet.ts'
 import { enginePriority } from './hold/engine-priority.ts'
 import type { Log, TrialEnding } from './log/rows.ts'
 import type { Outcome } from './outcome/outcome.ts'
+import type { Policy } from './placement/policy.ts'
 import type { LengthPredictor } from './prediction/length-predictor.ts'
 import type { Rng } from './rng.ts'
 import { PlacementError, type PlaceOptions, type Router, type Ticket } from './router.ts'
@@ -65,6 +66,8 @@ export interface LiveRouter extends Router {
   /** The kill switch: while off every pool is placed by its fallback policy, nothing is explored and nothing held. */
   switchOff(isOff: boolean): void
   readonly isOff: () => boolean
+  /** The policy that decides for a pool now, challengers left out; undefined where there is no such pool. */
+  readonly policyOf: (pool: string) => Policy | undefined
   /** Changed settings of a pool count from the next call on (see `configurePool`). Throws on an unknown policy name; a pool it does not have is left alone. */
   configure(pool: RouterPool): void
 }
@@ -139,6 +142,7 @@ export function createRouter(parts: RouterParts): LiveRouter {
       for (const hold of holds.values()) hold.suspend(wanted, clock.nowMs())
     },
     isOff: () => isOff,
+    policyOf: (name) => pools.find(({ pool }) => pool.name === name)?.policies.policy,
     configure(pool) {
       const at = pools.find((one) => one.pool.name === pool.name)
       at?.arms.configure((base) => configurePool(base, pool, { count: events.count, nowMs: () => clock.nowMs() }))

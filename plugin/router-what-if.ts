@@ -1,6 +1,7 @@
 import type { Call } from './call/call.ts'
 import type { InstanceView } from './fleet/instance.ts'
 import type { EngineShape } from './impact/engine-shape.ts'
+import { type Attribution, attribute } from './placement/attribution.ts'
 import { AT, CALL_COLUMNS, CANDIDATE_COLUMNS } from './placement/features.ts'
 import { createPolicy, POLICY_NAMES } from './placement/policies.ts'
 import type { Candidates, Distribution, Policy } from './placement/policy.ts'
@@ -46,6 +47,35 @@ export function askPolicies(rows: LoggedRows, profileOf: ((instance: InstanceVie
     const policy = createPolicy(name, { profileOf })
     return policy.onPlaced || policy.onSettled ? [] : [{ policy: name, ...wishOf(policy, candidates) }]
   })
+}
+
+/** What decided then: by name, version ('none' for a rule) and costs, one per candidate. */
+export interface Decided {
+  readonly policy: string
+  readonly version: string
+  readonly costs: readonly (number | null)[]
+}
+
+/**
+ * Which features decided, found by asking the policy that serves now, where it is the very one that decided; the candidates stand in its order. Undefined
+ * where it is another one, or gives no answer.
+ */
+export function becauseOf(rows: LoggedRows, decided: Decided, serving: Policy | undefined): Attribution | undefined {
+  if (serving?.name !== decided.policy || (serving.version ?? 'none') !== decided.version) return undefined
+  if (rows.candidates.length < 2 || decided.costs.length !== rows.candidates.length) return undefined
+  try {
+    return attribute(serving, {
+      callRow: rows.call,
+      rows: rows.candidates.map(({ features }) => features),
+      costs: decided.costs.map((cost) => cost ?? Number.NaN),
+      names: rows.candidates.map(({ instance }) => instance),
+      chosen: 0,
+      runnerUp: 1,
+    })
+  } catch {
+    // A policy that fails here is as good as none: the page says less, and calls are not concerned.
+    return undefined
+  }
 }
 
 function wishOf(policy: Policy, candidates: Candidates): Omit<WouldChoose, 'policy'> {

@@ -40,6 +40,7 @@ export async function decisionPage({ reader, line }: PageParts, visit: Visit): P
     }
   const { call } = decision
   const phases = phasesOf(decision)
+  const asked = await whatIf(line, decision)
   return {
     kind: 'page',
     view: 'decision',
@@ -51,10 +52,10 @@ export async function decisionPage({ reader, line }: PageParts, visit: Visit): P
       prompt: promptWords(call),
       streamed: call.stream === 1 ? 'streamed' : 'not streamed',
       tags: tagsOf(call),
-      why: explain(decision),
+      why: explain(decision, asked?.because),
       says: policyWords(call.policy),
       ...candidatesModel(decision),
-      whatIf: await whatIf(line, decision),
+      whatIf: asked?.model,
       phases: phases.map((phase) => ({ ...phase, from: formatSeconds(phase.fromMs), to: formatSeconds(phase.toMs) })),
       timeline: createTimeline(decision, phases),
       span: `arrival to last byte ${formatDuration(call.e2eMs)}`,

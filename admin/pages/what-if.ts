@@ -12,6 +12,12 @@ interface Wish {
   readonly unknown?: string
 }
 
+/** Which features decided, as the router found by asking the policy again. */
+export interface Because {
+  readonly columns: readonly string[]
+  readonly changes: boolean
+}
+
 /** A page waits no longer for what is only beside its point. */
 const WITHIN_MS = 400
 
@@ -19,7 +25,10 @@ const WITHIN_MS = 400
  * What every other policy without a memory would have chosen, told by the router from the row that the decision saw: the admin knows no policy. Undefined
  * where there is no such row; a router that does not answer is said in words.
  */
-export async function whatIf(line: RouterLine, decision: Decision): Promise<Model | undefined> {
+export async function whatIf(
+  line: RouterLine,
+  decision: Decision,
+): Promise<{ readonly model: Model; readonly because?: Because | undefined } | undefined> {
   const { call, candidates, callFeatures } = decision
   if (callFeatures === undefined || candidates.length < 2) return undefined
   const row = (features: Float32Array): (number | null)[] => Array.from(features, (value) => known(value) ?? null)
@@ -28,13 +37,19 @@ export async function whatIf(line: RouterLine, decision: Decision): Promise<Mode
     featureHash: FEATURE_HASH,
     call: row(callFeatures),
     candidates: candidates.flatMap((one) => (one.features === undefined ? [] : [{ instance: one.instance, features: row(one.features) }])),
+    ...(call.reason === 'lowest cost'
+      ? { decided: { policy: call.policy, version: call.policyVersion, costs: candidates.map((one) => known(one.cost) ?? null) } }
+      : {}),
   }
   const answer = await line.ask({ method: 'POST', path: '/v1/what-if', body, withinMs: WITHIN_MS })
-  if (answer.kind === 'unreachable') return { problem: `The router could not be asked: ${answer.why}.`, rows: [], unknown: [] }
-  if (answer.status !== 200) return { problem: 'The router has no such pool any more.', rows: [], unknown: [] }
-  const wishes = (answer.body as { readonly policies: readonly Wish[] }).policies.filter((one) => one.policy !== call.policy)
-  return { problem: undefined, rows: rowsOf(wishes, decision), unknown: unknownOf(wishes) }
+  if (answer.kind === 'unreachable') return said(`The router could not be asked: ${answer.why}.`)
+  if (answer.status !== 200) return said('The router has no such pool any more.')
+  const { policies, because } = answer.body as { readonly policies: readonly Wish[]; readonly because?: Because }
+  const wishes = policies.filter((one) => one.policy !== call.policy)
+  return { model: { problem: undefined, rows: rowsOf(wishes, decision), unknown: unknownOf(wishes) }, because }
 }
+
+const said = (problem: string): { readonly model: Model } => ({ model: { problem, rows: [], unknown: [] } })
 
 /** Policies that wish the same stand in one row, those that agree with what was done first. */
 function rowsOf(wishes: readonly Wish[], { candidates }: Decision): Model[] {

@@ -40,6 +40,14 @@ export const whatIfRequest = z
       .array(z.strictObject({ instance: z.string().min(1).max(NAME_CHARS_MAX), features: row }))
       .min(1)
       .max(ROWS_MAX),
+    decided: z
+      .strictObject({
+        policy: z.string().min(1).max(NAME_CHARS_MAX),
+        version: z.string().min(1).max(NAME_CHARS_MAX).describe('Of the learned policy; "none" for a rule.'),
+        costs: z.array(z.number().nullable()).max(ROWS_MAX).describe('What it weighed, one per candidate.'),
+      })
+      .optional()
+      .describe('What decided then, where the candidates stand in its order, the chosen one first and the runner-up second.'),
   })
   .meta({ id: 'WhatIfRequest' })
 export type WhatIfRequest = z.infer<typeof whatIfRequest>
@@ -54,6 +62,14 @@ export const whatIfAnswer = z
         unknown: z.string().optional().describe('Why the logged row does not tell what it would have done.'),
       }),
     ),
+    because: z
+      .object({
+        columns: z.array(z.string()).describe('At most three candidate features, the strongest first.'),
+        changes: z.boolean().describe("With the runner-up's values in them the choice would have been another."),
+        readsCalls: z.boolean().describe('The policy weighs calls in flight one by one: inFlight stands for all of them.'),
+      })
+      .optional()
+      .describe('Which features decided; absent where the policy that decided serves no more, or nothing can be said.'),
   })
   .meta({ id: 'WhatIfAnswer' })
 export type WhatIfAnswer = z.infer<typeof whatIfAnswer>
