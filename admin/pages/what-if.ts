@@ -73,7 +73,7 @@ function rowsOf(wishes: readonly Wish[], { candidates }: Decision): Model[] {
         extra:
           extra === undefined || known(extra) === undefined || same
             ? undefined
-            : `${extra > 0 ? '+' : '−'}${formatNumber(Math.abs(extra))}`,
+            : `${extra > 0 ? '+' : extra < 0 ? '−' : ''}${formatNumber(Math.abs(extra))}`,
         order: same ? 0 : 1,
       }
     })
