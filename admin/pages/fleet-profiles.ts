@@ -3,7 +3,8 @@ import type { Control } from '../../plugin/log/control.ts'
 import type { Model } from '../answer.ts'
 import { formatCount, formatNumber, formatPercent } from '../format.ts'
 
-const coefficient = z.object({ value: z.number(), error: z.number().nullable() })
+/** Null where the prior stayed: nothing was measured. */
+const coefficient = z.object({ value: z.number().nullable(), error: z.number().nullable() })
 /** What a night's verdict on profiles holds of each instance. */
 const numbers = z.object({
   pool: z.string(),
@@ -71,23 +72,21 @@ function readNumbers(text: string | undefined): z.infer<typeof numbers> | undefi
   return read.success ? read.data : undefined
 }
 
-interface Figure {
-  readonly value: number
-  readonly error: number | null
-}
+type Figure = z.infer<typeof coefficient>
 
 /** Per thousand tokens, of one or more coefficients that add up; their errors as if independent. */
 function scaled(...parts: readonly Figure[]): Figure {
-  const errors = parts.map(({ error }) => error)
-  return {
-    value: 1_000 * parts.reduce((sum, { value }) => sum + value, 0),
-    error: errors.some((error) => error === null) ? null : 1_000 * Math.hypot(...errors.map((error) => error ?? 0)),
+  let [value, square]: [number | null, number | null] = [0, 0]
+  for (const part of parts) {
+    value = value === null || part.value === null ? null : value + 1_000 * part.value
+    square = square === null || part.error === null ? null : square + (1_000 * part.error) ** 2
   }
+  return { value, error: square === null ? null : Math.sqrt(square) }
 }
 
 function withError({ value, error }: Figure): string {
   const text = formatNumber(value) ?? '–'
-  return error !== null && error > 0 ? `${text} ± ${formatNumber(error)}` : text
+  return value !== null && error !== null && error > 0 ? `${text} ± ${formatNumber(error)}` : text
 }
 
 const signed = (ratio: number): string => `${ratio > 0 ? '+' : ''}${formatPercent(ratio)}`

@@ -89,18 +89,18 @@ function registerProfiles(control: Control, runId: number, poison: string): void
     runId,
     parent: null,
   })
-  const about = (value: number, error: number | null) => ({ value, error })
+  const about = (value: number | null, error: number | null) => ({ value, error })
   const instance = (name: string, factor: number, state: 'fitted' | 'prior') => ({
     instance: `${name}${poison}`,
     state,
     calls: state === 'fitted' ? 48_210 : 212,
     ...(state === 'fitted' ? { heldOut: { calls: 9_642, ttft: 0.011, tpot: -0.002, e2e: 0.004 } } : {}),
     coefficients: {
-      floorMs: about(9.4 * factor, 0.05),
-      densePerTokenMs: about(0.021 * factor, 0.001),
-      perPromptTokenMs: about(0.055 * factor, 0.002),
-      perCallMs: about(0.05 * factor, 0.004),
-      perContextTokenMs: about(9e-5 * factor, null),
+      floorMs: about(state === 'fitted' ? 9.4 * factor : null, 0.05),
+      densePerTokenMs: about(state === 'fitted' ? 0.021 * factor : null, 0.001),
+      perPromptTokenMs: about(state === 'fitted' ? 0.055 * factor : null, 0.002),
+      perCallMs: about(state === 'fitted' ? 0.05 * factor : null, 0.004),
+      perContextTokenMs: about(state === 'fitted' ? 9e-5 * factor : null, null),
     },
     limits: { kvBlocks: 25_000, kvFrom: 'told', seats: 256, seatsFrom: 'scrapes' },
   })
