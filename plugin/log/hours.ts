@@ -1,9 +1,10 @@
 import type Database from 'better-sqlite3'
 import { mergeHistograms } from './histogram.ts'
+import { SUMS } from './rollup.ts'
 
 /** Rolls the minutes of hours that are over into one row per pool, instance and policy. */
 export interface HourRoller {
-  /** Rolls one hour; true when there may be more to do. */
+  /** Rolls one hour, a few hundred rows and a few ms of the log thread; true when there may be more to do. */
   step(nowUnixMs: number): boolean
   /** Minutes of this time changed after all: their hour is rolled anew. */
   touched(minuteUnixMs: number): void
@@ -14,19 +15,6 @@ const HOUR_MS = 3_600_000
 /** Longer than any call lives unless configured so (timeouts.totalMs is 30 min): a later end is `touched`. */
 const SETTLED_AFTER_MS = HOUR_MS
 
-/** Hours rolled at once are one: a few hundred rows, a few ms of the log thread. */
-const SUMS = [
-  'calls',
-  'completed',
-  'instance_errors',
-  'clients_gone',
-  'timed_out',
-  'retried',
-  'held',
-  'held_ms_sum',
-  'prompt_tokens',
-  'output_tokens',
-] as const
 const KEY = ['pool', 'instance_id', 'policy'] as const
 const HISTOGRAMS = ['ttft', 'tpot', 'e2e'] as const
 

@@ -32,7 +32,8 @@ interface Sums {
   output_tokens: number
 }
 
-const SUMS = [
+/** What is added up, in minutes and in hours alike: columns of both tables. */
+export const SUMS = [
   'calls',
   'completed',
   'instance_errors',

@@ -2,7 +2,7 @@ import type { Agent } from 'undici'
 import type { MeasuredCall } from '../../../plugin/simulation/call-client.ts'
 import { endProxies, type LitellmProxy } from '../../e2e/litellm/proxy.ts'
 import { atMost, type Bar, median, progress, quantile, type Row, rounded, startNode } from '../harness.ts'
-import { meanOf, type Running, sendAll, startPhasewise, startProxy } from './site.ts'
+import { meanOf, type Running, type Site, sendAll, startPhasewise, startProxy } from './site.ts'
 
 /** What asking Phasewise costs: 50 calls/s to instances that answer at once, through LiteLLM with and without it, in turns. */
 
@@ -23,19 +23,29 @@ interface Figures {
   readonly p99Ms: number
 }
 
+/** LiteLLM without and with Phasewise before instances that answer at once, both warm. */
+export async function startBoth(
+  { policy, warmSeconds }: { readonly policy: string; readonly warmSeconds: number },
+  agent: Agent,
+  running: Running,
+): Promise<{ readonly site: Site; readonly proxies: readonly LitellmProxy[] }> {
+  const upstream = startNode(new URL('../proxy/upstream.ts', import.meta.url).pathname, ['3'])
+  running.push(upstream)
+  const ports = ((await upstream.printed(/ports ([\d,]+)/))[1] ?? '').split(',')
+  const instances = ports.map((port) => ({ url: `http://127.0.0.1:${port}` }))
+  const site = await startPhasewise(instances, policy, running)
+  const proxies = await Promise.all([false, true].map((asks) => startProxy(site, { strategy: 'simple-shuffle', asks })))
+  for (const proxy of proxies) await play(proxy, agent, warmSeconds)
+  return { site, proxies }
+}
+
 /** Each round plays both, the other first each time; its difference counts, and of the rounds the median: one disturbed round decides nothing. */
 export async function measureCost(
   options: CostOptions,
   agent: Agent,
   running: Running,
 ): Promise<{ readonly rows: readonly Row[]; readonly bars: readonly Bar[] }> {
-  const upstream = startNode(new URL('../proxy/upstream.ts', import.meta.url).pathname, ['3'])
-  running.push(upstream)
-  const ports = ((await upstream.printed(/ports ([\d,]+)/))[1] ?? '').split(',')
-  const instances = ports.map((port) => ({ url: `http://127.0.0.1:${port}` }))
-  const site = await startPhasewise(instances, options.policy, running)
-  const proxies = await Promise.all([false, true].map((asks) => startProxy(site, { strategy: 'simple-shuffle', asks })))
-  for (const proxy of proxies) await play(proxy, agent, WARM_SECONDS)
+  const { proxies } = await startBoth({ policy: options.policy, warmSeconds: WARM_SECONDS }, agent, running)
   const added: Figures[] = []
   const all: number[][] = [[], []]
   for (let i = 0; i < options.rounds; i++) {

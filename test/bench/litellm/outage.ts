@@ -1,9 +1,9 @@
 import type { Agent } from 'undici'
 import { openReader } from '../../../plugin/log/read/reader.ts'
 import { endProxies, type LitellmProxy } from '../../e2e/litellm/proxy.ts'
-import { atMost, type Bar, median, progress, quantile, type Row, rounded, startNode } from '../harness.ts'
-import { play } from './cost.ts'
-import { type Running, type Site, startPhasewise, startProxy } from './site.ts'
+import { atMost, type Bar, median, progress, quantile, type Row, rounded } from '../harness.ts'
+import { play, startBoth } from './cost.ts'
+import type { Running, Site } from './site.ts'
 
 /**
  * What calls pay while Phasewise is away: 50 calls/s through LiteLLM with and without it, in turns, first while its router hangs (it takes connections and never
@@ -19,13 +19,7 @@ export async function measureOutage(
   agent: Agent,
   running: Running,
 ): Promise<{ readonly rows: readonly Row[]; readonly bars: readonly Bar[] }> {
-  const upstream = startNode(new URL('../proxy/upstream.ts', import.meta.url).pathname, ['3'])
-  running.push(upstream)
-  const ports = ((await upstream.printed(/ports ([\d,]+)/))[1] ?? '').split(',')
-  const instances = ports.map((port) => ({ url: `http://127.0.0.1:${port}` }))
-  const site = await startPhasewise(instances, options.policy, running)
-  const proxies = await Promise.all([false, true].map((asks) => startProxy(site, { strategy: 'simple-shuffle', asks })))
-  for (const proxy of proxies) await play(proxy, agent, WARM_SECONDS)
+  const { site, proxies } = await startBoth({ policy: options.policy, warmSeconds: WARM_SECONDS }, agent, running)
   const router = await routerOf(site)
   process.kill(router, 'SIGSTOP')
   const hung = await addedIn('hung', { ...options, proxies, agent })
