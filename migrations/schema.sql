@@ -261,6 +261,18 @@ CREATE TABLE fleet_change (
   PRIMARY KEY (pool, instance)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE instance_change (
+  pool TEXT NOT NULL,
+  instance TEXT NOT NULL,
+  -- Time per token over what it was at the same load; below 1: faster.
+  factor REAL NOT NULL,
+  words TEXT NOT NULL,
+  -- When it began, as estimated: calls before it are of another instance than there is now.
+  since_unix_ms INTEGER NOT NULL,
+  noticed_unix_ms INTEGER NOT NULL,
+  PRIMARY KEY (pool, instance)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE intent (
   intent_id INTEGER PRIMARY KEY,
   kind TEXT NOT NULL,

@@ -14,6 +14,7 @@ import { warmGuards } from './main-guards.ts'
 import type { LiveLengths } from './main-lengths.ts'
 import { createPolicy } from './placement/policies.ts'
 import type { ArmModels, ArmPolicy } from './router-arms.ts'
+import type { InstanceChanges } from './router-changes.ts'
 import type { LiveRouter } from './router-place.ts'
 import { learnedArm, type RouterPool } from './router-pools.ts'
 import type { RouterTrial } from './router-trial.ts'
@@ -35,6 +36,8 @@ export interface Serving {
 export interface ServingParts {
   readonly config: Config
   readonly lengths: LiveLengths
+  /** Told of profiles that serve. */
+  readonly changes: Pick<InstanceChanges, 'learned'>
   readonly clock: Clock
   readonly count: (what: string) => void
   readonly warn: (text: string) => void
@@ -56,8 +59,10 @@ export function openServing(parts: ServingParts): Serving {
       await lengths.swap(record ? join(dataDir, record.folder) : shippedLength(config))
       return
     }
-    if (kind === 'profile') profiles = record ? loadProfiles(dataDir, record) : new Map()
-    else policyOf = record && learnedArm(loadPolicy(dataDir, record), clock.nowMs)
+    if (kind === 'profile') {
+      profiles = record ? loadProfiles(dataDir, record) : new Map()
+      if (record) for (const [pool, own] of profiles) parts.changes.learned(pool, own.keys(), record)
+    } else policyOf = record && learnedArm(loadPolicy(dataDir, record), clock.nowMs)
     // Also after profiles: policies take what they know of an engine when they are made.
     router.arms.serve(policyOf ? { policyOf } : {})
   }

@@ -3,6 +3,7 @@ import { type ApiKeys, createApiKeys } from './control/api-keys.ts'
 import { type Audit, createAudit, createSettings, type Settings } from './control/audit.ts'
 import { type Door, openDoor } from './control/door.ts'
 import { type FleetChange, listFleetChanges } from './control/fleet-changes.ts'
+import { type InstanceChange, listInstanceChanges } from './control/instance-changes.ts'
 import { createIntents, type DrainedInstance, type Intents, listDrained } from './control/intents.ts'
 import { readSwitchedOff, type SwitchedOff } from './control/kill-switch.ts'
 import { createLabRuns, type LabRuns } from './control/lab.ts'
@@ -34,6 +35,8 @@ export interface Control {
   describe(): { readonly pageBytes: number; readonly pages: number; readonly migrations: readonly string[] }
   /** What people changed of the fleet by hand. */
   fleetChanges(): FleetChange[]
+  /** Instances that the router noticed to be not what they were. */
+  instanceChanges(): InstanceChange[]
   /** All of `act` or nothing of it, e.g. a deed and its audit row. Keep it tiny: admin, trainer and router share one write lock. */
   together<T>(act: () => T): T
   close(): void
@@ -64,6 +67,7 @@ export function openControl(parts: { readonly path: string; readonly clock: Cloc
     switchedOff: () => readSwitchedOff(door),
     describe: () => describeFile(door),
     fleetChanges: () => listFleetChanges(door),
+    instanceChanges: () => listInstanceChanges(door),
     together: (act) => door.together(act),
     close: () => door.close(),
   }
