@@ -127,6 +127,22 @@ describe('two hours of calls', () => {
     expect(html).toContain('drained by admin-1 since')
   })
 
+  test('drift by day stands on Models, and why the learned policy does not decide', async () => {
+    expect(text((await visitor.get('/models')).html)).toContain('No day was judged yet')
+    const dayUnixMs = Date.UTC(2026, 10, 17)
+    const numbers = JSON.stringify({ e2eShift: Math.LN2, lengthShift: 0, coverage80: 0.5 })
+    const words = 'E2E is 2.00 times what was predicted'
+    stage.control.drift.setDay({ subject: 'policy-7', dayUnixMs, calls: 900, level: 'alarm', fallsBack: 1, words, numbers })
+    const asked = await visitor.post('/models/drift', { kind: 'set aside', why: 'I saw it' })
+    const [intent] = stage.control.intents.open(['set aside'])
+    stage.control.intents.answer(intent?.intentId ?? 0, { state: 'done', text: 'least-request places instead' })
+    const html = text((await visitor.get(asked.to?.replace(/#.*/, '') ?? '')).html)
+    expect(html).toMatch(/Setting the learned policy aside: done. least-request places instead/)
+    expect(html).toMatch(/set aside by admin-1 since .*: I saw it/)
+    expect(html).toMatch(/2026-11-17 policy-7 900 alarm × 2.00 × 1.00 50.0 % E2E is 2.00 times what was predicted/)
+    expect(html).toContain('Let the learned policy decide again')
+  })
+
   test('an instance that is not what it was stands out on Fleet and Overview until somebody takes it as it is', async () => {
     const desk = openIntentDesk({ path: join(stage.dataDir, 'control.sqlite'), clock: stage.clock })
     onTestFinished(() => desk.close())
