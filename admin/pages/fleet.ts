@@ -1,6 +1,7 @@
 import { FLEET_INTENTS } from '../../plugin/log/control/fleet-changes.ts'
 import type { IntentRecord } from '../../plugin/log/control/intents.ts'
 import { type InstanceNow, type PoolNow, readCallsByInstance, readFleetNow } from '../../plugin/log/read/now.ts'
+import { readShares } from '../../plugin/log/read/shares.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../answer.ts'
 import { formatCount, formatDuration, formatInstant, formatNumber, formatPercent, formatPercentWhole, known } from '../format.ts'
 import { routerState } from '../frame.ts'
@@ -8,6 +9,7 @@ import { waitForAnswer } from '../intents.ts'
 import type { PageParts } from '../routes.ts'
 import { changeNotice, changesOf, changeWords } from './fleet-change.ts'
 import { learnedProfiles } from './fleet-profiles.ts'
+import { explainedShare, shareAlarm } from './fleet-shares.ts'
 import { stateTone } from './tone.ts'
 
 /** Shares are of the calls that arrived in this last time. */
@@ -24,6 +26,7 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
     state: routerState(query, now),
     fleet: readFleetNow(query),
     calls: readCallsByInstance(query, now - SHARE_WINDOW_MS),
+    shares: readShares(query, now - SHARE_WINDOW_MS),
   }))
   const asked = parts.control.intents.open([...KINDS, ...Object.keys(FLEET_INTENTS)])
   const changes = parts.control.fleetChanges()
@@ -55,7 +58,8 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
         drainHref: `/fleet/drain?${new URLSearchParams({ pool, instance: one.name })}`,
         change: changeWords(changes.find((change) => change.pool === pool && change.instance === one.name)),
         editHref: mayAct ? `/fleet/edit?${new URLSearchParams({ pool, instance: one.name })}` : undefined,
-        alarm: shareAlarm(one, { calls: look.calls.get(one.instanceId) ?? 0, total }),
+        explained: explainedShare(look.shares.get(pool), one.instanceId),
+        alarm: shareAlarm(look.shares.get(pool), one.instanceId),
       }
     })
   }
@@ -134,24 +138,6 @@ function instanceModel(parts: { readonly one: InstanceNow; readonly now: number;
     speed: formatNumber(one.speed),
     weight: formatNumber(one.weight),
   }
-}
-
-/** More calls than this many standard deviations above what speed and weight explain is no accident… */
-const ALARM_SIGMAS = 5
-/** …and below this ratio it is too little to look at: a policy that reads more than speed deviates a little by design. */
-const ALARM_RATIO = 1.4
-
-/** What is said when an instance draws more of the pool's calls than its speed and weight explain; undefined when it does not. */
-export function shareAlarm(
-  one: Pick<InstanceNow, 'expectedShareRatio'>,
-  { calls, total }: { readonly calls: number; readonly total: number },
-): string | undefined {
-  const expected = known(one.expectedShareRatio) ?? 0
-  if (total === 0 || expected <= 0 || expected >= 1) return undefined
-  const share = calls / total
-  const sigmas = (share - expected) / Math.sqrt((expected * (1 - expected)) / total)
-  if (sigmas < ALARM_SIGMAS || share < ALARM_RATIO * expected) return undefined
-  return `draws ${formatPercent(share)} of the calls, speed and weight explain ${formatPercent(expected)}`
 }
 
 /** What came of the intent that the address names: what was asked is told until it is done. */
