@@ -2,9 +2,10 @@ import { AT } from '../placement/features.ts'
 import { LENGTH_FEATURE_HASH, ROW_WIDTH } from '../prediction/length-model.ts'
 import type { Rng } from '../rng.ts'
 import type { ServedInstance } from '../simulation/log-replay/traffic.ts'
-import type { DatasetCounts, LoggedCall } from './dataset.ts'
+import type { DatasetCounts, LoggedCall, LoggedDecision } from './dataset.ts'
 import type { LengthExample } from './length.ts'
 import { NothingToLearn } from './night-desk.ts'
+import type { LoggedChoice } from './off-policy.ts'
 import type { ProfileCall } from './profile-rows.ts'
 
 /** What one pass over the log keeps of it: bounded, whatever the log's size. */
@@ -18,6 +19,8 @@ export interface Gathered {
   readonly training: readonly ProfileCall[]
   readonly heldOut: readonly ProfileCall[]
   readonly fleet: readonly ServedInstance[]
+  /** Decisions of that pool that no training saw, with what came of them. */
+  readonly choices: readonly LoggedChoice[]
   /** Answers to learn lengths from, and to judge by. */
   readonly lengths: readonly LengthExample[]
   readonly heldOutLengths: readonly HeldOutLength[]
@@ -41,6 +44,8 @@ export const APPLICATION_SHARE_MAX = 0.4
 const SPEED = AT.speed
 const KV_TOKENS = AT.kvTokensCapacity
 const HELD_OUT_LENGTHS_MAX = 6_000
+/** Decisions that a second opinion is formed from: 2 KB each at eight instances. */
+const CHOICES_MAX = 8_000
 /** Fewer answered calls say nothing that a shipped model does not know better. */
 export const CALLS_LEAST = 400
 
@@ -64,7 +69,7 @@ export async function gather({ calls, counts, splitUnixMs, rng, application, tol
   for (const call of calls) {
     if (++passed % 2_000 === 0) await told(passed)
     if (call.outcome === 'completed') completed++
-    const pool = pools.get(call.pool) ?? new PoolGathering()
+    const pool = pools.get(call.pool) ?? new PoolGathering(rng.stream(`choices ${call.pool}`))
     pools.set(call.pool, pool)
     pool.add(call, call.arrivedUnixMs < splitUnixMs)
     lengths.add(call, call.arrivedUnixMs < splitUnixMs)
@@ -84,21 +89,32 @@ class PoolGathering {
   #training: ProfileCall[] = []
   readonly #heldOut: ProfileCall[] = []
   readonly #fleet = new Map<string, ServedInstance>()
+  readonly #choices: LoggedChoice[] = []
+  #choicesSeen = 0
+  readonly #rng: Rng
+
+  constructor(rng: Rng) {
+    this.#rng = rng
+  }
 
   add(call: LoggedCall, trains: boolean): void {
     this.calls++
     this.#meet(call)
     if (!trains) {
       if (this.#heldOut.length < SERVED_CALLS_MAX) this.#heldOut.push(servedCall(call))
+      if (call.decision && call.outcome === 'completed') {
+        this.#choicesSeen++
+        keep(this.#choices, choiceOf(call, call.decision), { seen: this.#choicesSeen, most: CHOICES_MAX, rng: this.#rng })
+      }
       return
     }
     this.#training.push(servedCall(call))
     if (this.#training.length >= 2 * SERVED_CALLS_MAX) this.#training = this.#training.slice(-SERVED_CALLS_MAX)
   }
 
-  result(): Pick<Gathered, 'training' | 'heldOut' | 'fleet'> {
+  result(): Pick<Gathered, 'training' | 'heldOut' | 'fleet' | 'choices'> {
     const fleet = [...this.#fleet.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
-    return { training: this.#training.slice(-SERVED_CALLS_MAX), heldOut: this.#heldOut, fleet }
+    return { training: this.#training.slice(-SERVED_CALLS_MAX), heldOut: this.#heldOut, fleet, choices: this.#choices }
   }
 
   #meet({ decision, instance }: LoggedCall): void {
@@ -119,6 +135,10 @@ class PoolGathering {
       if (known?.speed !== next.speed || known?.kvTokens !== next.kvTokens) this.#fleet.set(name, next)
     })
   }
+}
+
+function choiceOf({ arrivedUnixMs, propensity, e2eMs }: LoggedCall, { callRow, rows, instances }: LoggedDecision): LoggedChoice {
+  return { arrivedUnixMs, callRow, rows, names: instances, propensity, e2eMs }
 }
 
 /** Answers, drawn evenly over time with a bound per application (reservoir sampling; Vitter, 1985, algorithm R). */

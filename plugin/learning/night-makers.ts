@@ -2,10 +2,12 @@ import { readQueuedScrapes } from '../log/read/scrapes.ts'
 import { FEATURE_HASH } from '../placement/features.ts'
 import type { LearnedModel } from '../placement/learned-model.ts'
 import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
+import { suggestBlocks } from '../placement/switchback.ts'
 import { LENGTH_FEATURE_HASH } from '../prediction/length-model.ts'
 import { decodeLengthModel } from '../prediction/model-file.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
 import { evaluate } from './evaluate.ts'
+import type { BlockPlan } from './foretold-blocks.ts'
 import { MODEL_FILE } from './model-folder.ts'
 import type { Made, Night } from './night.ts'
 import { judgeLength, type LengthVerdict, NIGHT_ROWS_LEAST, trainNightLength } from './night-length.ts'
@@ -14,6 +16,7 @@ import { POLICY_MODEL_FILE } from './policy-folder.ts'
 import { encodePolicy } from './policy-net.ts'
 import { type CalibratedProfile, calibratedFleet, calibrateProfiles } from './profiles.ts'
 import { type ModelFiles, registerModel, versionOf } from './registry.ts'
+import { secondOpinion } from './second-opinion.ts'
 import { baseLength, basePolicy, encodeProfiles, loadLength, loadPolicy, PROFILES_FILE } from './serving-models.ts'
 
 /** The parts of a night: each takes up what an earlier attempt kept, makes the rest, judges, and registers. */
@@ -72,15 +75,20 @@ export async function makeProfiles(
   }
 }
 
-function calibrate({ desk, gathered, reader }: Night): readonly CalibratedProfile[] {
+/** An instance that is not what it was is fitted alone, on the calls since; until there are enough of them it is taken as much slower as it was noticed to be. */
+function calibrate({ desk, gathered, reader, control }: Night): readonly CalibratedProfile[] {
   const { pool, training, splitUnixMs } = gathered
   // Of the time of the calls that are fitted to: an engine may have been set up otherwise before.
   const range = { pool, fromUnixMs: training[0]?.arrivedUnixMs ?? splitUnixMs, toUnixMs: splitUnixMs }
   const scrapes = reader.read((query) => readQueuedScrapes(query, range))
   desk.say(`${scrapes.length} scrapes with calls that wait tell the engines' limits`)
+  const changes = new Map(control.instanceChanges().flatMap((one) => (one.pool === pool ? [[one.instance, one] as const] : [])))
   const found = calibrateProfiles({
-    instances: gathered.fleet,
-    calls: training,
+    instances: gathered.fleet.map((one) => {
+      const change = changes.get(one.name)
+      return change ? { ...one, speed: one.speed / change.factor, type: `changed ${one.name}` } : one
+    }),
+    calls: training.filter(({ instance, arrivedUnixMs }) => arrivedUnixMs >= (changes.get(instance ?? '')?.sinceUnixMs ?? 0)),
     scrapes,
     onProgress: (ratio) => desk.progress('profiles', ratio),
   })
@@ -149,20 +157,23 @@ export async function makePolicy(night: Night, { fleet, overheadMs }: Calibrated
     scrapeMs: pool?.scrapeMs ?? 250,
     networkMs: overheadMs / 2,
     seed: night.seed,
+    canary: blockPlanOf(night),
     async told(ratio) {
       desk.progress('evaluating', ratio)
       await desk.breathe()
     },
   })
-  desk.say(`${policy.model.version}, ${policy.generations} generations: ${verdict.words}`)
-  const { passed, words, ...numbers } = verdict
+  const opinion = secondOpinion(gathered.choices, { model: policy.model, fleet, rng: night.rng.stream('second opinion') })
+  const said = [verdict.words, opinion.words, ...(verdict.canary ? [verdict.canary.words] : [])].join('; ')
+  desk.say(`${policy.model.version}, ${policy.generations} generations: ${said}`)
+  const { passed, words: _, ...numbers } = verdict
   return [
     register(night, {
       kind: 'policy',
       version: policy.model.version,
       files: policy.files,
       featureHash: LEARNED_FEATURE_HASH,
-      verdict: { passed, words, numbers },
+      verdict: { passed, words: said, numbers: { ...numbers, secondOpinion: opinion } },
       parent: record?.version ?? 'base',
       facts: { generations: policy.generations, fleet: fleet.map(({ name, profile }) => ({ name, profile: profile.name })) },
     }),
@@ -172,6 +183,13 @@ export async function makePolicy(night: Night, { fleet, overheadMs }: Calibrated
     const { generations, minutes } = run.plan
     return generations === undefined && minutes !== undefined ? { minutes } : { generations: generations ?? config.generations }
   }
+}
+
+/** A canary as it would be begun after this night. */
+function blockPlanOf({ config: { canary }, gathered }: Night): BlockPlan {
+  const e2eMs = gathered.heldOut.map((call) => call.e2eMs).sort((a, b) => a - b)
+  const suggested = suggestBlocks({ e2eMsP90: e2eMs[Math.floor(0.9 * e2eMs.length)] ?? 0 })
+  return { shareRatio: canary.share, blockMs: canary.blockMs || suggested.blockMs, washoutMs: canary.washoutMs || suggested.washoutMs }
 }
 
 function keptPolicy({ desk }: Night): Pick<NightPolicy, 'model' | 'files' | 'generations'> | undefined {

@@ -39,6 +39,8 @@ export interface StoredRow {
   readonly censored: number
   readonly arm: string | null
   readonly trialId: number | null
+  /** 1: the call came behind the other arm's block; null outside canaries. */
+  readonly washout: number | null
   readonly words: Uint32Array
   /** What the length model read, of the feature list with `lengthFeatureHash`; absent where nothing was logged. */
   readonly lengthRow?: Float16Array
@@ -59,7 +61,7 @@ const COLUMNS = `call.call_id AS callId, arrived_unix_ms AS arrivedUnixMs, gatew
   propensity, explored, policy_version AS policyVersion, length_version AS lengthVersion, decision_us AS decisionUs, held_ms AS heldMs,
   predicted_output_tokens AS predictedOutputTokens, outcome, attempts, placed_ms AS placedMs, ttft_ms AS ttftMs, tpot_ms AS tpotMs,
   e2e_ms AS e2eMs, prompt_tokens AS promptTokens, cached_prompt_tokens AS cachedPromptTokens, output_tokens AS outputTokens, censored, arm,
-  trial_id AS trialId, length_feature_hash AS lengthFeatureHash, length_row AS lengthRow,
+  trial_id AS trialId, washout, length_feature_hash AS lengthFeatureHash, length_row AS lengthRow,
   text_features AS words, prefix_blocks AS prefixBlocks`
 const CANDIDATES = 'feature_hash AS featureHash, total, instances, features, costs'
 
