@@ -140,7 +140,9 @@ def tls_of(url: str, ca_file: Optional[str]) -> Optional[ssl.SSLContext]:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        log.warning('phasewise: PHASEWISE_CA_FILE is "%s", which cannot be read as PEM: %s. Trusting the system\'s authorities.', ca_file, error)
+        log.warning(
+            'phasewise: PHASEWISE_CA_FILE is "%s", which cannot be read as PEM: %s. Trusting the system\'s authorities.', ca_file, error
+        )
         return ssl.create_default_context()
 
 
