@@ -1,3 +1,4 @@
+import { readQueuedScrapes } from '../log/read/scrapes.ts'
 import { FEATURE_HASH } from '../placement/features.ts'
 import type { LearnedModel } from '../placement/learned-model.ts'
 import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
@@ -71,10 +72,16 @@ export async function makeProfiles(
   }
 }
 
-function calibrate({ desk, gathered }: Night): readonly CalibratedProfile[] {
+function calibrate({ desk, gathered, reader }: Night): readonly CalibratedProfile[] {
+  const { pool, training, splitUnixMs } = gathered
+  // Of the time of the calls that are fitted to: an engine may have been set up otherwise before.
+  const range = { pool, fromUnixMs: training[0]?.arrivedUnixMs ?? splitUnixMs, toUnixMs: splitUnixMs }
+  const scrapes = reader.read((query) => readQueuedScrapes(query, range))
+  desk.say(`${scrapes.length} scrapes with calls that wait tell the engines' limits`)
   const found = calibrateProfiles({
     instances: gathered.fleet,
-    calls: gathered.training,
+    calls: training,
+    scrapes,
     onProgress: (ratio) => desk.progress('profiles', ratio),
   })
   for (const { instance, words } of found) desk.say(`profile of ${instance}: ${words}`)
