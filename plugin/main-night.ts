@@ -9,6 +9,7 @@ import { type Control, openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
 import type { Intent } from './log/rows.ts'
 import { HELD_EXIT, type ParentMessage } from './main-child.ts'
+import { startDriftWatch } from './main-drift.ts'
 import type { Rng } from './rng.ts'
 
 /** What keeps the nights: the schedule, what people asked for, and the trainer process. Lives in the supervisor. */
@@ -40,6 +41,7 @@ const HEAP_MIB = 1_536
 export function startNightWatch({ config, input, rng, print }: NightWatchParts): NightWatch {
   const control = openControl({ path: databasePath(config.dataDir, 'control'), clock: systemClock })
   const trainer = createTrainerKeeper({ input, print })
+  const drift = startDriftWatch({ config, control, print })
   const guarded = (what: string, act: () => void): void => {
     try {
       act()
@@ -85,6 +87,7 @@ export function startNightWatch({ config, input, rng, print }: NightWatchParts):
       clearInterval(timer)
       for (const one of later) clearTimeout(one)
       await trainer.stop()
+      await drift.stop()
       control.close()
     },
   }
