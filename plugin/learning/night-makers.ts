@@ -13,6 +13,7 @@ import { judgeLength, type LengthVerdict, NIGHT_ROWS_LEAST, trainNightLength } f
 import { type NightPolicy, trainNightPolicy } from './night-policy.ts'
 import { POLICY_MODEL_FILE } from './policy-folder.ts'
 import { encodePolicy } from './policy-net.ts'
+import { objectiveOf } from './policy-objective.ts'
 import { type CalibratedProfile, calibratedFleet, calibrateProfiles } from './profiles.ts'
 import { type ModelFiles, registerModel, versionOf } from './registry.ts'
 import { baseLength, basePolicy, encodeProfiles, loadLength, loadPolicy, loadProfiles, PROFILES_FILE } from './serving-models.ts'
@@ -164,9 +165,23 @@ export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[
   desk.progress('policy', 0)
   const record = champion('policy')
   const start = record ? loadPolicy(dataDir, record) : basePolicy()
+  const objective = objectiveOf(config.objective)
+  if (objective.kind === 'slo')
+    desk.say(
+      `the policy is searched for calls in time: first token within ${objective.ttftLimitMs} ms, ${objective.perTokenLimitMs} ms for each token`,
+    )
   const policy =
     keptPolicy(night) ??
-    (await trainNightPolicy({ desk, clock, fleet, calls: gathered.training, champion: start, seed: night.seed, length: lengthOf() }))
+    (await trainNightPolicy({
+      desk,
+      clock,
+      fleet,
+      calls: gathered.training,
+      champion: start,
+      seed: night.seed,
+      objective,
+      length: lengthOf(),
+    }))
   desk.keep('policy.json', { parameters: [...policy.model.parameters], version: policy.model.version, generations: policy.generations })
   desk.tell({ generations: policy.generations })
   desk.progress('evaluating', 0)
@@ -205,7 +220,7 @@ export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[
       featureHash: LEARNED_FEATURE_HASH,
       verdict: { passed, words, numbers },
       parent: record?.version ?? 'base',
-      facts: { generations: policy.generations, fleet: fleet.map(({ name, profile }) => ({ name, profile: profile.name })) },
+      facts: { generations: policy.generations, objective, fleet: fleet.map(({ name, profile }) => ({ name, profile: profile.name })) },
     }),
   ]
 
