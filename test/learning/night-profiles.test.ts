@@ -71,6 +71,7 @@ function gatheredOf(calls: number): Gathered {
     splitUnixMs: START_UNIX_MS + 500 * calls,
     training,
     heldOut: [],
+    others: [],
     fleet: [{ name: 'a', speed: 1, kvTokens: 40_000 }],
     choices: [],
     lengths: [],
@@ -103,7 +104,8 @@ async function profilesOf(calls: number, before: (dataDir: string) => void = () 
     champion: () => undefined,
   }
   await makeProfiles(night, { registers: false })
-  const [profile] = kept.get('profiles.json') as readonly CalibratedProfile[]
+  const [own] = kept.get('profiles.json') as readonly { readonly found: readonly CalibratedProfile[] }[]
+  const [profile] = own?.found ?? []
   return { profile, said }
 }
 
@@ -124,7 +126,7 @@ test('of an instance that changed only the calls since count, and until there ar
 test('a night believes what the metrics told of the seats', async () => {
   const { profile, said } = await profilesOf(1_500)
   expect(profile?.limits).toMatchObject({ seats: SEATS, seatsFrom: 'scrapes' })
-  expect(said.join('\n')).toContain('200 scrapes with calls that wait')
+  expect(said.join('\n')).toContain('200 scrapes of pool llama with calls that wait')
 }, 60_000)
 
 function deskOf(said: string[], kept: Map<string, unknown>): NightDesk {
