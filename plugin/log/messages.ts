@@ -1,4 +1,5 @@
 import type { FleetChange } from './control/fleet-changes.ts'
+import type { PackedRows } from './packing.ts'
 import type { Batch } from './queue.ts'
 import type { Intent, LogStats, TrialEnding } from './rows.ts'
 
@@ -18,6 +19,11 @@ export interface ThreadData {
   readonly intentKinds?: readonly string[]
 }
 
+/** A batch on its way between the threads. */
+export interface PackedBatch extends Omit<Batch, 'rows'> {
+  readonly rows: PackedRows
+}
+
 /** Router to log thread. */
 export type ToThread =
   | {
@@ -25,7 +31,7 @@ export type ToThread =
       /** Names the router process: with `sequence`, what makes a batch sent twice count once. */
       readonly source: string
       readonly sequence: number
-      readonly batch: Batch
+      readonly batch: PackedBatch
       readonly stats: LogStats
     }
   | { readonly kind: 'answer'; readonly intentId: number; readonly state: 'done' | 'refused'; readonly text: string }
