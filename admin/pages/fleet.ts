@@ -1,4 +1,5 @@
 import { FLEET_INTENTS } from '../../plugin/log/control/fleet-changes.ts'
+import { ACCEPT_CHANGE, type InstanceChange } from '../../plugin/log/control/instance-changes.ts'
 import type { IntentRecord } from '../../plugin/log/control/intents.ts'
 import { type InstanceNow, type PoolNow, readCallsByInstance, readFleetNow } from '../../plugin/log/read/now.ts'
 import { readShares } from '../../plugin/log/read/shares.ts'
@@ -16,8 +17,9 @@ import { stateTone } from './tone.ts'
 const SHARE_WINDOW_MS = 15 * 60_000
 
 /** What people can ask of an instance. */
-const KINDS = ['drain', 'undrain'] as const
+const KINDS = ['drain', 'undrain', ACCEPT_CHANGE] as const
 type Kind = (typeof KINDS)[number]
+const ASKED: Readonly<Record<Kind, string>> = { drain: 'Drain', undrain: 'Undrain', [ACCEPT_CHANGE]: 'Take as it is:' }
 
 /** Every instance as the router knows it now, with what people may do. */
 export function fleetPage(parts: PageParts, visit: Visit): Answer {
@@ -31,6 +33,7 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
   const asked = parts.control.intents.open([...KINDS, ...Object.keys(FLEET_INTENTS)])
   const changes = parts.control.fleetChanges()
   const drained = parts.control.drained()
+  const noticed = parts.control.instanceChanges()
   // Where a drain is done and the router's next word on the fleet not here yet, the drain is the newer word.
   const fleet = look.fleet.map((one) => {
     const since = drained.find((row) => row.pool === one.pool && row.instance === one.name)?.sinceUnixMs ?? 0
@@ -44,6 +47,7 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
       const pending = asked.findLast(({ subject }) => isAbout(subject, one))
       const since = drained.find((row) => row.pool === pool && row.instance === one.name)
       const isDrained = since !== undefined
+      const other = noticed.find((row) => row.pool === pool && row.instance === one.name)
       return {
         ...instanceModel({
           one,
@@ -58,6 +62,8 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
         drainHref: `/fleet/drain?${new URLSearchParams({ pool, instance: one.name })}`,
         change: changeWords(changes.find((change) => change.pool === pool && change.instance === one.name)),
         editHref: mayAct ? `/fleet/edit?${new URLSearchParams({ pool, instance: one.name })}` : undefined,
+        noticed: other && noticedModel(other),
+        mayAccept: other !== undefined && mayAct && pending === undefined,
         explained: explainedShare(look.shares.get(pool), one.instanceId),
         alarm: shareAlarm(look.shares.get(pool), one.instanceId),
       }
@@ -91,6 +97,12 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
       mayAct,
     },
   }
+}
+
+/** What the router noticed of an instance that is not what it was. */
+function noticedModel({ factor, words, noticedUnixMs }: InstanceChange): Model {
+  const times = formatNumber(factor > 1 ? factor : 1 / factor)
+  return { text: `${times} × ${factor > 1 ? 'slower' : 'faster'} than it was`, words, at: formatInstant(noticedUnixMs) }
 }
 
 /** How the pool holds calls, in words. */
@@ -144,7 +156,7 @@ function instanceModel(parts: { readonly one: InstanceNow; readonly now: number;
 function noticeOf({ control }: PageParts, visit: Visit, running: boolean): Model | undefined {
   const intent = visit.query.asked === undefined ? undefined : control.intents.get(Number(visit.query.asked))
   if (intent === undefined || !KINDS.some((kind) => kind === intent.kind)) return undefined
-  const what = `${intent.kind === 'drain' ? 'Drain' : 'Undrain'} ${instanceOf(intent)}`
+  const what = `${ASKED[intent.kind as Kind]} ${instanceOf(intent)}`
   if (intent.state === 'done') return { tone: 'good', text: `${what}: done. ${intent.answer ?? ''}`.trim(), href: undefined }
   if (intent.state === 'refused') return { tone: 'bad', text: `${what}: refused. ${intent.answer ?? ''}`.trim(), href: undefined }
   const wait = running ? 'waiting for the router.' : 'the router does it when it is back.'
@@ -179,7 +191,7 @@ export function confirmDrain(parts: PageParts, visit: Visit): Answer {
 }
 
 /** Writes what is asked into the intents, with its audit row, and gives the router a moment to obey. */
-export async function askForDrain(parts: PageParts, visit: Visit, kind: Kind): Promise<Answer> {
+export async function askOfInstance(parts: PageParts, visit: Visit, kind: Kind): Promise<Answer> {
   const { pool, instance } = visit.form
   const one = parts.reader.read(readFleetNow).find((row) => row.pool === pool && row.name === instance)
   if (one === undefined || visit.user === undefined) return unknownInstance(visit.form)

@@ -5,57 +5,89 @@ import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
 import { LENGTH_FEATURE_HASH } from '../prediction/length-model.ts'
 import { decodeLengthModel } from '../prediction/model-file.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
-import { evaluate } from './evaluate.ts'
+import { type Contender, evaluate } from './evaluate.ts'
 import { MODEL_FILE } from './model-folder.ts'
 import type { Made, Night } from './night.ts'
+import type { PoolCalls } from './night-gather.ts'
 import { judgeLength, type LengthVerdict, NIGHT_ROWS_LEAST, trainNightLength } from './night-length.ts'
 import { type NightPolicy, trainNightPolicy } from './night-policy.ts'
 import { POLICY_MODEL_FILE } from './policy-folder.ts'
 import { encodePolicy } from './policy-net.ts'
+import { objectiveOf } from './policy-objective.ts'
 import { type CalibratedProfile, calibratedFleet, calibrateProfiles } from './profiles.ts'
 import { type ModelFiles, registerModel, versionOf } from './registry.ts'
-import { baseLength, basePolicy, encodeProfiles, loadLength, loadPolicy, PROFILES_FILE } from './serving-models.ts'
+import { baseLength, basePolicy, encodeProfiles, loadLength, loadPolicy, loadProfiles, PROFILES_FILE } from './serving-models.ts'
 
 /** The parts of a night: each takes up what an earlier attempt kept, makes the rest, judges, and registers. */
 
-/** The fleet as the twin takes it, and what a call takes between router and instance and back, mean, ms. */
+/** A pool's fleet as the twin takes it, and what a call takes between router and instance and back, mean, ms. */
 export interface CalibratedFleet {
+  readonly pool: string
   readonly fleet: readonly MachineSpec[]
   readonly overheadMs: number
+}
+
+/** The fleets of all pools that were gathered, the trained one's first, and the registered version where one was made. */
+export interface MadeProfiles {
+  readonly fleets: readonly CalibratedFleet[]
+  readonly made?: Made
 }
 
 /** Details of a fit, beside the profiles: states, errors, coefficients with their errors. */
 const FITS_FILE = 'fits.json'
 
-/** The fleet with calibrated profiles, and their registered version where that was asked and there is anything new. */
-export async function makeProfiles(
-  night: Night,
-  { registers }: { readonly registers: boolean },
-): Promise<CalibratedFleet & { readonly made?: Made }> {
+/** What was found of one pool. */
+interface PoolFits {
+  readonly pool: string
+  readonly found: readonly CalibratedProfile[]
+}
+
+/** The pools' fleets with calibrated profiles, and their registered version where that was asked and there is anything new. */
+export async function makeProfiles(night: Night, { registers }: { readonly registers: boolean }): Promise<MadeProfiles> {
   const { desk, gathered } = night
   desk.progress('profiles', 0)
-  const kept = desk.kept<readonly CalibratedProfile[]>('profiles.json')
-  const found = kept ?? calibrate(night)
-  if (!kept) desk.keep('profiles.json', found)
-  await desk.breathe()
-  const fleet = calibratedFleet(found, gathered.fleet)
-  const overheadMs = found.reduce((sum, one) => sum + one.overheadMs, 0) / Math.max(1, found.length)
-  const fitted = found.filter(({ state }) => state !== 'prior')
-  if (!registers) return { fleet, overheadMs }
-  if (fitted.length === 0) {
-    desk.say('no profile could be fitted: the prior ones stay')
-    return { fleet, overheadMs }
+  const kept = desk.kept<readonly PoolFits[]>('profiles.json')
+  const fits: PoolFits[] = kept ? [...kept] : []
+  const pools = [gathered, ...gathered.others]
+  if (!kept) {
+    for (const calls of pools) {
+      fits.push({ pool: calls.pool, found: calibrate(night, calls) })
+      await desk.breathe()
+    }
+    desk.keep('profiles.json', fits)
   }
-  const own = new Map(fitted.map(({ instance, profile }) => [instance, profile]))
+  const fleets = fits.map(({ pool, found }, i): CalibratedFleet => {
+    const overheadMs = found.reduce((sum, one) => sum + one.overheadMs, 0) / Math.max(1, found.length)
+    return { pool, overheadMs, fleet: calibratedFleet(found, pools[i]?.fleet ?? []) }
+  })
+  if (!registers) return { fleets }
+  if (fits.every(({ found }) => found.every(({ state }) => state === 'prior'))) {
+    desk.say('no profile could be fitted: the prior ones stay')
+    return { fleets }
+  }
+  return { fleets, made: registerProfiles(night, fits) }
+}
+
+/** One version for all pools: those that this night fitted nothing of keep what serves them. */
+function registerProfiles(night: Night, fits: readonly PoolFits[]): Made {
+  const record = night.champion('profile')
+  const profiles = new Map(record ? loadProfiles(night.dataDir, record) : [])
+  for (const { pool, found } of fits) {
+    const own = found.filter(({ state }) => state !== 'prior').map(({ instance, profile }) => [instance, profile] as const)
+    if (own.length > 0) profiles.set(pool, new Map([...(profiles.get(pool) ?? []), ...own]))
+  }
   const files: ModelFiles = new Map([
-    [PROFILES_FILE, encodeProfiles(new Map([[gathered.pool, own]]))],
-    [FITS_FILE, new TextEncoder().encode(`${JSON.stringify(found, null, 1)}\n`)],
+    [PROFILES_FILE, encodeProfiles(profiles)],
+    [FITS_FILE, new TextEncoder().encode(`${JSON.stringify(fits, null, 1)}\n`)],
   ])
-  const errors = fitted.flatMap(({ heldOut }) => (heldOut ? [Math.abs(heldOut.e2e)] : []))
-  const words = `profiles of ${fitted.length} of ${found.length} instances of pool ${gathered.pool}; the twin's mean E2E is off by at most ${percent(Math.max(0, ...errors))} on calls they were not fitted on`
+  const words = fits.map(({ pool, found }) => {
+    const fitted = found.filter(({ state }) => state !== 'prior')
+    const errors = fitted.flatMap(({ heldOut }) => (heldOut ? [Math.abs(heldOut.e2e)] : []))
+    return `profiles of ${fitted.length} of ${found.length} instances of pool ${pool}; the twin's mean E2E is off by at most ${percent(Math.max(0, ...errors))} on calls they were not fitted on`
+  })
   // What the admin's Fleet page shows of each fit.
-  const numbers = {
-    pool: gathered.pool,
+  const [own, ...others] = fits.map(({ pool, found }) => ({
+    pool,
     instances: found.map(({ instance, state, heldOut, calls, coefficients, limits }) => ({
       instance,
       state,
@@ -64,22 +96,19 @@ export async function makeProfiles(
       coefficients,
       limits,
     })),
-  }
-  return {
-    fleet,
-    overheadMs,
-    made: register(night, { kind: 'profile', files, featureHash: null, verdict: { passed: true, words, numbers } }),
-  }
+  }))
+  const verdict = { passed: true, words: words.join('; '), numbers: { ...own, others } }
+  return register(night, { kind: 'profile', files, featureHash: null, verdict })
 }
 
-function calibrate({ desk, gathered, reader }: Night): readonly CalibratedProfile[] {
-  const { pool, training, splitUnixMs } = gathered
+function calibrate({ desk, reader, gathered }: Night, { pool, fleet, training }: PoolCalls): readonly CalibratedProfile[] {
+  const { splitUnixMs } = gathered
   // Of the time of the calls that are fitted to: an engine may have been set up otherwise before.
   const range = { pool, fromUnixMs: training[0]?.arrivedUnixMs ?? splitUnixMs, toUnixMs: splitUnixMs }
   const scrapes = reader.read((query) => readQueuedScrapes(query, range))
-  desk.say(`${scrapes.length} scrapes with calls that wait tell the engines' limits`)
+  desk.say(`${scrapes.length} scrapes of pool ${pool} with calls that wait tell the engines' limits`)
   const found = calibrateProfiles({
-    instances: gathered.fleet,
+    instances: fleet,
     calls: training,
     scrapes,
     onProgress: (ratio) => desk.progress('profiles', ratio),
@@ -126,29 +155,56 @@ export async function makeLength(night: Night): Promise<readonly Made[]> {
   ]
 }
 
+/** Held-out calls of each other pool that are played. */
+const OTHER_CALLS_MAX = 10_000
+
 /** A policy challenger, searched on the twin of this fleet and judged on later calls. */
-export async function makePolicy(night: Night, { fleet, overheadMs }: CalibratedFleet): Promise<readonly Made[]> {
+export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[]): Promise<readonly Made[]> {
+  const { fleet, overheadMs } = fleets[0] as CalibratedFleet
   const { desk, gathered, dataDir, clock, run, config, champion } = night
   desk.progress('policy', 0)
   const record = champion('policy')
   const start = record ? loadPolicy(dataDir, record) : basePolicy()
+  const objective = objectiveOf(config.objective)
+  if (objective.kind === 'slo')
+    desk.say(
+      `the policy is searched for calls in time: first token within ${objective.ttftLimitMs} ms, ${objective.perTokenLimitMs} ms for each token`,
+    )
   const policy =
     keptPolicy(night) ??
-    (await trainNightPolicy({ desk, clock, fleet, calls: gathered.training, champion: start, seed: night.seed, length: lengthOf() }))
+    (await trainNightPolicy({
+      desk,
+      clock,
+      fleet,
+      calls: gathered.training,
+      champion: start,
+      seed: night.seed,
+      objective,
+      length: lengthOf(),
+    }))
   desk.keep('policy.json', { parameters: [...policy.model.parameters], version: policy.model.version, generations: policy.generations })
   desk.tell({ generations: policy.generations })
   desk.progress('evaluating', 0)
-  const pool = night.pools.find(({ name }) => name === gathered.pool)
-  const learned = pool?.learned ?? 'learned'
-  const serving = record ? learned : (pool?.arm ?? 'least-request')
+  const contendersOf = (name: string): { readonly serving: Contender; readonly challenger: Contender; readonly scrapeMs: number } => {
+    const pool = night.pools.find((one) => one.name === name)
+    const learned = pool?.learned ?? 'learned'
+    const serving = record ? learned : (pool?.arm ?? 'least-request')
+    return {
+      serving: { arm: serving, ...(serving.startsWith('learned') ? { model: start } : {}) },
+      challenger: { arm: learned, model: policy.model },
+      scrapeMs: pool?.scrapeMs ?? 250,
+    }
+  }
   const verdict = await evaluate({
     fleet,
     calls: gathered.heldOut,
-    serving: { arm: serving, ...(serving.startsWith('learned') ? { model: start } : {}) },
-    challenger: { arm: learned, model: policy.model },
-    scrapeMs: pool?.scrapeMs ?? 250,
+    ...contendersOf(gathered.pool),
     networkMs: overheadMs / 2,
     seed: night.seed,
+    others: gathered.others.map(({ pool, heldOut }, i) => {
+      const other = fleets[i + 1] as CalibratedFleet
+      return { pool, fleet: other.fleet, calls: heldOut.slice(0, OTHER_CALLS_MAX), networkMs: other.overheadMs / 2, ...contendersOf(pool) }
+    }),
     async told(ratio) {
       desk.progress('evaluating', ratio)
       await desk.breathe()
@@ -164,7 +220,7 @@ export async function makePolicy(night: Night, { fleet, overheadMs }: Calibrated
       featureHash: LEARNED_FEATURE_HASH,
       verdict: { passed, words, numbers },
       parent: record?.version ?? 'base',
-      facts: { generations: policy.generations, fleet: fleet.map(({ name, profile }) => ({ name, profile: profile.name })) },
+      facts: { generations: policy.generations, objective, fleet: fleet.map(({ name, profile }) => ({ name, profile: profile.name })) },
     }),
   ]
 

@@ -7,6 +7,7 @@ import type { TraceCall } from '../simulation/traces.ts'
 import type { NightDesk } from './night-desk.ts'
 import { POLICY_MODEL_FILE } from './policy-folder.ts'
 import { encodePolicy } from './policy-net.ts'
+import type { Objective } from './policy-objective.ts'
 import { type PolicyProgress, type TrainedPolicy, trainPolicy } from './policy-train.ts'
 import { type ModelFiles, versionOf } from './registry.ts'
 
@@ -30,26 +31,29 @@ export interface NightPolicyParts {
   readonly calls: readonly ServedCall[]
   readonly champion: LearnedModel
   readonly seed: number
+  /** What is searched for. */
+  readonly objective: Objective
   /** How long: so many generations, or as many as fit into the minutes. */
   readonly length: { readonly generations: number } | { readonly minutes: number }
 }
 
 /** Searches a challenger on the twin of the fleet, from the champion on. */
 export async function trainNightPolicy(parts: NightPolicyParts): Promise<NightPolicy> {
-  const { desk, champion, seed } = parts
+  const { desk, champion, seed, objective } = parts
   const domain = { kind: 'own', fleet: parts.fleet, calls: traceOf(parts.calls) } as const
   const generations = 'generations' in parts.length ? parts.length.generations : await generationsIn(parts.length.minutes, parts, domain)
   const trained = await trainPolicy({
     domain,
     seed,
     champion,
+    objective,
     workers: 0,
     plan: { ...NIGHT_SEARCH, generations },
     signal: desk.signal,
     told: ({ generation, centreLoss, bestLoss }) => {
       desk.progress('policy', generation / generations)
       desk.plot([
-        { curve: 'policy: ln of mean E2E over least-request', x: generation, y: centreLoss },
+        { curve: `policy: ln of ${objective.kind === 'slo' ? 'calls late' : 'mean E2E'} over least-request`, x: generation, y: centreLoss },
         { curve: 'policy: best candidate', x: generation, y: bestLoss },
       ])
     },
@@ -62,7 +66,7 @@ export async function trainNightPolicy(parts: NightPolicyParts): Promise<NightPo
 /** How many generations the time is enough for, by the time that the first two take. */
 async function generationsIn(
   minutes: number,
-  { desk, clock, champion, seed }: NightPolicyParts,
+  { desk, clock, champion, seed, objective }: NightPolicyParts,
   domain: Parameters<typeof trainPolicy>[0]['domain'],
 ): Promise<number> {
   const beganMs = clock.nowMs()
@@ -70,6 +74,7 @@ async function generationsIn(
     domain,
     seed,
     champion,
+    objective,
     workers: 0,
     plan: { ...NIGHT_SEARCH, generations: 2, validationTasks: 0 },
     signal: desk.signal,

@@ -7,7 +7,7 @@ import type { FromThread, Retention, Standing, ThreadData, ToThread } from './me
 import { MigrationRefused } from './migrate.ts'
 import { Packer, transferred } from './packing.ts'
 import { type Batch, RowQueue } from './queue.ts'
-import type { Intent, Log, LogRow, LogStats, TrialEnding } from './rows.ts'
+import type { Finding, Intent, Log, LogRow, LogStats } from './rows.ts'
 
 export interface LogParts {
   /** Holds `log.sqlite` and `control.sqlite`; both are made or migrated here. Must exist. */
@@ -55,7 +55,7 @@ export async function openLog(parts: LogParts): Promise<Log> {
     append: (row) => line.append(row),
     stats: () => line.stats(),
     onIntent: (obey) => line.onIntent(obey),
-    endTrial: (ending) => line.endTrial(ending),
+    report: (finding) => line.report(finding),
     ...standing,
     retain: (retention) => line.retain(retention),
     flush: () => line.flush(),
@@ -93,7 +93,8 @@ class LogLine {
   readonly #flushes = new Set<Flush>()
   readonly #intents = createIntentInbox((answer) => this.#thread?.postMessage(answer satisfies ToThread))
   #state: 'opening' | 'open' | 'closing' = 'opening'
-  readonly #endings: TrialEnding[] = []
+  /** Found while there was no thread to keep it. */
+  readonly #findings: Finding[] = []
   #thread: Worker | undefined
   #timer: NodeJS.Timeout | undefined
   #inFlight: InFlight | undefined
@@ -139,9 +140,9 @@ class LogLine {
     this.#intents.onIntent(obey)
   }
 
-  endTrial(ending: TrialEnding): void {
-    if (this.#thread === undefined) this.#endings.push(ending)
-    else this.#thread.postMessage({ kind: 'end trial', ending } satisfies ToThread)
+  report(finding: Finding): void {
+    if (this.#thread === undefined) this.#findings.push(finding)
+    else this.#thread.postMessage({ kind: 'finding', finding } satisfies ToThread)
   }
 
   stats(): LogStats {
@@ -196,8 +197,9 @@ class LogLine {
     } else if (message.kind === 'ready') {
       this.#thread = from
       if (this.#state === 'opening') this.#state = 'open'
-      this.#opened.resolve({ drained: message.drained, isOff: message.isOff, fleetChanges: message.fleetChanges })
-      for (const ending of this.#endings.splice(0)) this.endTrial(ending)
+      const { kind: _, ...standing } = message
+      this.#opened.resolve(standing)
+      for (const finding of this.#findings.splice(0)) this.report(finding)
       if (this.#inFlight !== undefined) this.#send(this.#inFlight)
       else this.#post()
     }

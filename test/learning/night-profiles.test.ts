@@ -70,6 +70,7 @@ function gatheredOf(calls: number): Gathered {
     splitUnixMs: START_UNIX_MS + 500 * calls,
     training,
     heldOut: [],
+    others: [],
     fleet: [{ name: 'a', speed: 1, kvTokens: 40_000 }],
     lengths: [],
     heldOutLengths: [],
@@ -99,9 +100,10 @@ test('a night believes what the metrics told of the seats', async () => {
     champion: () => undefined,
   }
   await makeProfiles(night, { registers: false })
-  const [profile] = kept.get('profiles.json') as readonly CalibratedProfile[]
+  const [own] = kept.get('profiles.json') as readonly { readonly found: readonly CalibratedProfile[] }[]
+  const [profile] = own?.found ?? []
   expect(profile?.limits).toMatchObject({ seats: SEATS, seatsFrom: 'scrapes' })
-  expect(said.join('\n')).toContain('200 scrapes with calls that wait')
+  expect(said.join('\n')).toContain('200 scrapes of pool llama with calls that wait')
 }, 60_000)
 
 function deskOf(said: string[], kept: Map<string, unknown>): NightDesk {

@@ -1,4 +1,5 @@
 import type { ModelKind } from '../../../plugin/log/control/models.ts'
+import { SET_ASIDE, TAKE_UP } from '../../../plugin/log/control/set-aside.ts'
 import type { Answer, Model, Visit } from '../../answer.ts'
 import { waitForAnswer } from '../../intents.ts'
 import type { PageParts } from '../../routes.ts'
@@ -168,11 +169,19 @@ interface Confirming {
 
 const confirmation = (asking: Confirming): Answer => ({ kind: 'page', view: 'model-confirm', title: asking.question, model: { ...asking } })
 
+/** What was asked, by kind of intent. */
+const ASKED: Readonly<Record<string, string>> = {
+  serve: 'The change of the serving model',
+  try: 'The trial',
+  [SET_ASIDE]: 'Setting the learned policy aside',
+  [TAKE_UP]: 'Taking the learned policy up again',
+}
+
 /** What became of the change that the address names. */
 export function servingNotice({ control }: PageParts, visit: Visit): Model | undefined {
   const intent = visit.query.asked === undefined ? undefined : control.intents.get(Number(visit.query.asked))
-  if (intent === undefined || !['serve', 'try'].includes(intent.kind)) return undefined
-  const what = intent.kind === 'serve' ? 'The change of the serving model' : 'The trial'
+  const what = intent && ASKED[intent.kind]
+  if (!intent || what === undefined) return undefined
   if (intent.state === 'done') return { tone: 'good', text: `${what}: done. ${intent.answer ?? ''}`.trim(), href: undefined }
   if (intent.state === 'refused')
     return { tone: 'bad', text: `${what}: refused by the router. ${intent.answer ?? ''}`.trim(), href: undefined }
