@@ -1,6 +1,7 @@
 import type { Route } from './answer.ts'
 import { askForRun, labPage } from './pages/lab/lab.ts'
 import { cancelRun, comparePage, labRunEvents, labRunPage } from './pages/lab/run.ts'
+import { turnLearned } from './pages/models/drift.ts'
 import { modelPage } from './pages/models/model.ts'
 import { modelsPage } from './pages/models/models.ts'
 import { confirmPromote, confirmRollBack, endTrial, promote, rollBack, startTrial, tryPage } from './pages/models/serve.ts'
@@ -17,6 +18,7 @@ export function learnRoutes(parts: PageParts): Route[] {
     { method: 'get', path: '/models/roll-back', need: 'operator', handle: (visit) => confirmRollBack(parts, visit) },
     { method: 'post', path: '/models/roll-back', need: 'operator', handle: (visit) => rollBack(parts, visit) },
     { method: 'post', path: '/models/trials/:trialId/end', need: 'operator', handle: (visit) => endTrial(parts, visit) },
+    { method: 'post', path: '/models/drift', need: 'operator', handle: (visit) => turnLearned(parts, visit) },
     { method: 'get', path: '/models/:modelId', need: 'viewer', handle: (visit) => modelPage(parts, visit) },
     { method: 'get', path: '/models/:modelId/promote', need: 'operator', handle: (visit) => confirmPromote(parts, visit) },
     { method: 'post', path: '/models/:modelId/promote', need: 'operator', handle: (visit) => promote(parts, visit) },

@@ -1,5 +1,6 @@
 import type { Clock } from '../plugin/clock.ts'
 import type { ConfigParts } from '../plugin/config.ts'
+import { ACCEPT_CHANGE } from '../plugin/log/control/instance-changes.ts'
 import type { Control } from '../plugin/log/control.ts'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import type { Rollups } from '../plugin/log/read/rollups.ts'
@@ -12,7 +13,7 @@ import type { FrameFacts } from './frame.ts'
 import { decisionPage } from './pages/decision.ts'
 import { decisionsPage } from './pages/decisions.ts'
 import { exportDecisions } from './pages/decisions-export.ts'
-import { askForDrain, confirmDrain, fleetPage } from './pages/fleet.ts'
+import { askOfInstance, confirmDrain, fleetPage } from './pages/fleet.ts'
 import { changeInstance, instancePage, tryInstance } from './pages/fleet-change.ts'
 import type { LabDoor } from './pages/lab/plan.ts'
 import { overviewPage } from './pages/overview.ts'
@@ -67,8 +68,9 @@ export function createRoutes(parts: PageParts): Route[] {
     { method: 'get', path: '/decisions/:callId', need: 'viewer', handle: (visit) => decisionPage(parts, visit) },
     { method: 'get', path: '/fleet', need: 'viewer', handle: (visit) => fleetPage(parts, visit) },
     { method: 'get', path: '/fleet/drain', need: 'operator', handle: (visit) => confirmDrain(parts, visit) },
-    { method: 'post', path: '/fleet/drain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'drain') },
-    { method: 'post', path: '/fleet/undrain', need: 'operator', handle: (visit) => askForDrain(parts, visit, 'undrain') },
+    { method: 'post', path: '/fleet/drain', need: 'operator', handle: (visit) => askOfInstance(parts, visit, 'drain') },
+    { method: 'post', path: '/fleet/undrain', need: 'operator', handle: (visit) => askOfInstance(parts, visit, 'undrain') },
+    { method: 'post', path: '/fleet/accept', need: 'operator', handle: (visit) => askOfInstance(parts, visit, ACCEPT_CHANGE) },
     { method: 'get', path: '/fleet/add', need: 'operator', handle: (visit) => instancePage(parts, visit) },
     { method: 'get', path: '/fleet/edit', need: 'operator', handle: (visit) => instancePage(parts, visit) },
     { method: 'post', path: '/fleet/change', need: 'operator', handle: (visit) => changeInstance(parts, visit) },

@@ -76,10 +76,13 @@ const common = (visit: Visit) => ({
   here: visit.url,
 })
 
-/** Written as fast as the visitor reads; one who leaves ends the reading too. */
+/**
+ * Written as fast as the visitor reads; one who leaves ends the reading too. One piece waits at a time: what waits longer than a young collection is moved to
+ * the old heap, and a long export would fill that with pieces long sent.
+ */
 function download(response: Response, answer: Extract<Answer, { kind: 'download' }>, parts: SenderParts): void {
   response.attachment(answer.name).type(answer.type)
-  pipeline(Readable.from(answer.chunks), response, (error) => {
+  pipeline(Readable.from(answer.chunks, { highWaterMark: 1 }), response, (error) => {
     if (error && error.code !== 'ERR_STREAM_PREMATURE_CLOSE') parts.onError(error, answer.name)
   })
 }

@@ -250,6 +250,27 @@ CREATE TABLE drained (
   PRIMARY KEY (pool, instance)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE drift_day (
+  subject TEXT NOT NULL,
+  day_unix_ms INTEGER NOT NULL,
+  calls INTEGER NOT NULL,
+  level TEXT NOT NULL CHECK (level IN ('none', 'watch', 'alarm')),
+  -- What was promised did not come: the learned part was out of its depth.
+  falls_back INTEGER NOT NULL,
+  words TEXT NOT NULL,
+  -- JSON: the figures
+  numbers TEXT NOT NULL,
+  judged_unix_ms INTEGER NOT NULL,
+  PRIMARY KEY (subject, day_unix_ms)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE drift_reference (
+  subject TEXT PRIMARY KEY,
+  from_unix_ms INTEGER NOT NULL,
+  to_unix_ms INTEGER NOT NULL,
+  reference TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE fleet_change (
   pool TEXT NOT NULL,
   instance TEXT NOT NULL,
@@ -258,6 +279,18 @@ CREATE TABLE fleet_change (
   settings TEXT NOT NULL,
   by TEXT NOT NULL,
   since_unix_ms INTEGER NOT NULL,
+  PRIMARY KEY (pool, instance)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE instance_change (
+  pool TEXT NOT NULL,
+  instance TEXT NOT NULL,
+  -- Time per token over what it was at the same load; below 1: faster.
+  factor REAL NOT NULL,
+  words TEXT NOT NULL,
+  -- When it began, as estimated: calls before it are of another instance than there is now.
+  since_unix_ms INTEGER NOT NULL,
+  noticed_unix_ms INTEGER NOT NULL,
   PRIMARY KEY (pool, instance)
 ) STRICT, WITHOUT ROWID;
 

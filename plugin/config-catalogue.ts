@@ -27,6 +27,7 @@ export interface Choices {
 
 const HOLD_ORDERS = ['auto', 'off', 'fcfs', 'shortest', 'priority', 'kv-time']
 const MODES = ['off', 'shadow', 'canary', 'on']
+const OBJECTIVES = ['latency', 'slo']
 const AFTERWARDS = ['register', 'shadow', 'canary']
 
 type Row = readonly [path: readonly string[], label: string, says: string, kind: Setting['kind'], effect: Setting['effect']]
@@ -47,18 +48,33 @@ const POOL: readonly Row[] = [
   [['weights', 'kv'], 'Weight of KV use', 'for the policy “weighted”', 'number', 'live'],
   [['weights', 'prefix'], 'Weight of the prefix', 'for the policy “weighted”', 'number', 'live'],
   [['weights', 'adapter'], 'Weight of the adapter', 'for the policy “weighted”', 'number', 'live'],
-  [['hold', 'order'], 'Hold order', 'in which calls wait when the pool is saturated', 'choice', 'restart'],
-  [['hold', 'waitingMax'], 'Hold above', 'calls waiting at an instance', 'number', 'restart'],
-  [['hold', 'maxMs'], 'Hold at most', 'ms', 'number', 'restart'],
-  [['hold', 'maxCalls'], 'Calls held at most', 'calls', 'number', 'restart'],
-  [['hold', 'fairFloor'], 'Fair share', 'of seats that goes round among applications, 0 to 1', 'number', 'restart'],
+  [['hold', 'order'], 'Hold order', 'in which calls wait when the pool is saturated', 'choice', 'live'],
+  [['hold', 'waitingMax'], 'Hold above', 'calls waiting at an instance', 'number', 'live'],
+  [['hold', 'maxMs'], 'Hold at most', 'ms', 'number', 'live'],
+  [['hold', 'maxCalls'], 'Calls held at most', 'calls', 'number', 'live'],
+  [['hold', 'fairFloor'], 'Fair share', 'of seats that goes round among applications, 0 to 1', 'number', 'live'],
 ]
 
 const NIGHT: readonly Row[] = [
-  [['schedule'], 'Schedule', 'cron expression such as 0 3 * * *, or off', 'text', 'restart'],
-  [['timeZone'], 'Time zone', 'of the schedule', 'text', 'restart'],
+  [['schedule'], 'Schedule', 'cron expression such as 0 3 * * *, or off', 'text', 'live'],
+  [['timeZone'], 'Time zone', 'of the schedule', 'text', 'live'],
   [['days'], 'Days learned from', 'd', 'number', 'next run'],
   [['heldOut'], 'Held out for evaluation', 'share of the calls, 0.01 to 0.5', 'number', 'next run'],
+  [
+    ['objective', 'kind'],
+    'Objective',
+    'of the policy’s search: latency (mean E2E) or slo (share of calls in time); the gate asks for mean E2E either way',
+    'choice',
+    'next run',
+  ],
+  [['objective', 'ttftMs'], 'In time: first token', 'ms, where the objective is slo', 'number', 'next run'],
+  [
+    ['objective', 'perTokenMs'],
+    'In time: each token',
+    'ms of the whole answer per token, where the objective is slo',
+    'number',
+    'next run',
+  ],
   [['afterwards'], 'Afterwards', 'what is done with a model that passed', 'choice', 'next run'],
 ]
 
@@ -122,5 +138,6 @@ export function settingGroups(choices: Choices): readonly SettingGroup[] {
 function valuesOf(name: string, { policies }: Choices): readonly string[] {
   if (name === 'mode') return MODES
   if (name === 'order') return HOLD_ORDERS
+  if (name === 'kind') return OBJECTIVES
   return name === 'afterwards' ? AFTERWARDS : policies
 }

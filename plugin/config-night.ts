@@ -43,6 +43,16 @@ const canary = z
   })
   .prefault({})
 
+/** What a night's policy is searched for; the limits count where it is the share of calls in time. */
+const objective = z
+  .strictObject({
+    kind: z.enum(['latency', 'slo'], 'allowed is latency or slo').default('latency'),
+    // Common figures of interactive service, as simulation/scenario/score.ts has them.
+    ttftMs: number(1, 3_600_000).default(2_000),
+    perTokenMs: number(0.1, 60_000).default(100),
+  })
+  .prefault({})
+
 /** The night shift: when it trains, from how much log, and what it does with what it made. */
 export const nightSchema = z
   .strictObject({
@@ -56,6 +66,7 @@ export const nightSchema = z
     heldOut: ratio.default(0.25),
     generations: z.int().min(1).max(10_000).default(40),
     seed: z.int().min(0).default(1),
+    objective,
     afterwards: z.enum(['register', 'shadow', 'canary'], 'allowed is register, shadow or canary').default('register'),
     canary,
   })

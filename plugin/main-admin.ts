@@ -3,6 +3,7 @@ import { createRouterLine } from '../admin/router-line.ts'
 import { runAdmin } from '../admin/serve.ts'
 import { systemClock } from './clock.ts'
 import { HOLD_ORDERS } from './hold/hold-rules.ts'
+import { basePolicy } from './learning/serving-models.ts'
 import type { LabRuns } from './log/control/lab.ts'
 import { openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
@@ -11,6 +12,7 @@ import { configParts } from './main-config.ts'
 import { createLabStarter } from './main-lab-starter.ts'
 import { settle } from './main-settings.ts'
 import { VERSION } from './main-version.ts'
+import { ModelRefused } from './placement/learned-model.ts'
 import { POLICY_NAMES } from './placement/policies.ts'
 import { SCENARIO_NAMES } from './simulation/scenario/names.ts'
 
@@ -58,5 +60,22 @@ function freshLink(path: string): string | undefined {
 function openLab(dataDir: string, labRuns: LabRuns) {
   const starter = createLabStarter({ dataDir, labRuns })
   starter.nudge()
-  return { scenarios: SCENARIO_NAMES, policies: POLICY_NAMES, holds: HOLD_ORDERS, ...starter }
+  const shipped = shippedPolicy()
+  return {
+    scenarios: SCENARIO_NAMES,
+    policies: POLICY_NAMES,
+    holds: [...HOLD_ORDERS, 'off'],
+    ...(shipped === undefined ? {} : { shipped }),
+    ...starter,
+  }
+}
+
+/** Version of the learned policy that ships; undefined where it cannot be read: the router says why. */
+function shippedPolicy(): string | undefined {
+  try {
+    return basePolicy().version
+  } catch (error) {
+    if (error instanceof ModelRefused) return undefined
+    throw error
+  }
 }

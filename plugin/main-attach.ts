@@ -1,7 +1,8 @@
-import { existsSync } from 'node:fs'
+import { X509Certificate } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { fetch } from 'undici'
+import { Agent, fetch } from 'undici'
 import { parse } from 'yaml'
 import type { Config, ConfigParts } from './config.ts'
 import { Unusable } from './main-child.ts'
@@ -23,9 +24,10 @@ export async function runAttach(gateway: string, options: { readonly config: str
   known(gateway)
   const input = readInput(options.config)
   const config = configOf(input ?? embeddedConfig([]))
-  const url = addressOf(config)
+  const certificate = certificateOf(config)
+  const url = addressOf(config, certificate)
   const key = keyLine(config, input)
-  const answers = await isAnswering(url)
+  const answers = await isAnswering(url, certificate)
   const lines = [
     '# 1. In the folder of LiteLLM’s config.yaml:',
     `cp ${quoted(hookPath())} .`,
@@ -37,6 +39,7 @@ export async function runAttach(gateway: string, options: { readonly config: str
     '# 3. In LiteLLM’s environment:',
     `export PHASEWISE_URL=${quoted(url)}`,
     ...(key === undefined ? [] : [key]),
+    ...(certificate === undefined ? [] : [authorityLine(certificate, config)]),
     '',
     '# 4. Restart LiteLLM, for example:',
     'litellm --config config.yaml',
@@ -53,7 +56,7 @@ export function runDetach(gateway: string): number {
     '# 1. In config.yaml, take phasewise_litellm.handler out of litellm_settings.callbacks.',
     '',
     '# 2. In LiteLLM’s environment:',
-    'unset PHASEWISE_URL PHASEWISE_KEY',
+    'unset PHASEWISE_URL PHASEWISE_KEY PHASEWISE_CA_FILE',
     '',
     '# 3. Restart LiteLLM, then, in the folder of its config.yaml:',
     'rm phasewise_litellm.py',
@@ -76,14 +79,38 @@ function hookPath(): string {
   return found
 }
 
-function addressOf({ gateways: { placements } }: Config): string {
-  const { listen, socket, tls } = placements
+/** What the placement API shows to its callers, where they come by TLS. Throws Unusable where it cannot be read. */
+function certificateOf({ gateways: { placements } }: Config): X509Certificate | undefined {
+  const { listen, tls } = placements
+  if (!listen || tls === undefined) return undefined
+  try {
+    return new X509Certificate(readFileSync(tls.certFile))
+  } catch (error) {
+    throw new Unusable(`gateways.placements.tls.certFile: ${tls.certFile} is no readable certificate (PEM): ${(error as Error).message}`)
+  }
+}
+
+/** One that signed itself is its own authority; who signed another one is for the operator to say. */
+function authorityLine(certificate: X509Certificate, { gateways }: Config): string {
+  const { certFile = '' } = gateways.placements.tls ?? {}
+  if (certificate.checkIssued(certificate)) return `export PHASEWISE_CA_FILE=${quoted(certFile)}`
+  return '# export PHASEWISE_CA_FILE=…   # PEM of the certificate’s authority, where the system does not know it'
+}
+
+function addressOf({ gateways: { placements } }: Config, certificate: X509Certificate | undefined): string {
+  const { listen, socket } = placements
   if (!listen && socket !== undefined) return `unix:${socket}`
   if (!listen)
     throw new Unusable('gateways.placements.listen is off: set an address, e.g. gateways: {placements: {listen: "127.0.0.1:8403"}}')
   const isEverywhere = listen.host === '0.0.0.0' || listen.host === '::'
   const host = isEverywhere ? '127.0.0.1' : listen.host.includes(':') ? `[${listen.host}]` : listen.host
-  return `${tls ? 'https' : 'http'}://${host}:${listen.port}`
+  return certificate === undefined ? `http://${host}:${listen.port}` : `https://${nameIn(certificate, host)}:${listen.port}`
+}
+
+/** The host as the certificate calls it, since callers compare. */
+function nameIn(certificate: X509Certificate, host: string): string {
+  if (certificate.checkIP(host.replace(/[[\]]/g, '')) !== undefined || certificate.checkHost(host) !== undefined) return host
+  return /DNS:([^,*\s]+)/.exec(certificate.subjectAltName ?? '')?.[1] ?? host
 }
 
 /** The line that hands over a key with the scope "place", by the same environment variable or file that the configuration names. */
@@ -104,14 +131,18 @@ function keyLine(config: Config, input: ConfigParts['input'] | undefined): strin
   )
 }
 
-async function isAnswering(url: string): Promise<boolean> {
+async function isAnswering(url: string, certificate: X509Certificate | undefined): Promise<boolean> {
   if (url.startsWith('unix:')) return existsSync(url.slice('unix:'.length))
+  // Whom to trust is LiteLLM's question; here only whether somebody is there.
+  const dispatcher = new Agent(certificate === undefined ? {} : { connect: { rejectUnauthorized: false } })
   try {
-    await fetch(`${url}/v1/health`, { signal: AbortSignal.timeout(HEALTH_MS) })
+    await fetch(`${url}/v1/health`, { signal: AbortSignal.timeout(HEALTH_MS), dispatcher })
     return true
   } catch {
     // Not there, or not to be reached from here: said to the user.
     return false
+  } finally {
+    await dispatcher.destroy()
   }
 }
 

@@ -8,7 +8,7 @@ import type { LiveFleet } from './main-fleet.ts'
 import { routerPool } from './main-pools.ts'
 import { FEATURE_HASH } from './placement/features.ts'
 import type { LiveRouter } from './router-place.ts'
-import { askPolicies, becauseOf, loggedRows } from './router-what-if.ts'
+import { askPolicies, becauseOf, expectTimes, loggedRows } from './router-what-if.ts'
 
 /** What the control side of the API does in this router. */
 export function controlParts(parts: {
@@ -40,13 +40,22 @@ export function controlParts(parts: {
       const rows = loggedRows(asked)
       if (!pool || !rows || asked.featureHash !== FEATURE_HASH) return undefined
       const because = asked.decided && becauseOf(rows, asked.decided, router.policyOf(asked.pool))
+      const { profileOf } = routerPool(pool)
       return {
-        policies: askPolicies(rows, routerPool(pool).profileOf).map((one) => ({ ...one, instances: [...one.instances] })),
+        policies: askPolicies(rows, profileOf).map((one) => ({ ...one, instances: [...one.instances] })),
+        expected: expectTimes(rows, profileOf).map(({ instance, ttftMs, e2eMs, othersMs }) => ({
+          instance,
+          ttftMs: finite(ttftMs),
+          e2eMs: finite(e2eMs),
+          othersMs: finite(othersMs),
+        })),
         ...(because ? { because: { ...because, columns: [...because.columns] } } : {}),
       }
     },
   }
 }
+
+const finite = (value: number): number | null => (Number.isFinite(value) ? value : null)
 
 /** Name of the key that the admin of this same start uses: it keeps the record itself, in its user's name. */
 export const LINE_KEY = 'admin'

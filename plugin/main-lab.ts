@@ -1,11 +1,14 @@
 import { setPriority } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
 import { systemClock } from './clock.ts'
-import type { LabPlan, LabResult } from './log/control/lab.ts'
+import { basePolicy, loadPolicy } from './learning/serving-models.ts'
+import { LAB_LEARNED, type LabPlan, type LabResult, labVersion } from './log/control/lab.ts'
+import type { Models } from './log/control/models.ts'
 import { openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
 import { openReader } from './log/read/reader.ts'
 import { readTraffic, readTrafficFleet } from './log/read/traffic.ts'
+import type { LearnedModel } from './placement/learned-model.ts'
 import { compareOnScenario, compareOnStored, type LabStep } from './simulation/lab.ts'
 
 /** Below everything that serves. */
@@ -26,7 +29,8 @@ export async function runLab(given: { readonly dataDir: string; readonly runId: 
   try {
     const run = labRuns.get(runId)
     if (!run || !labRuns.start(runId, process.pid)) return 1
-    const result = await drive(playOf(run.plan, dataDir), (step) =>
+    const models = modelsOf(run.plan, control.models, dataDir)
+    const result = await drive(playOf(run.plan, dataDir, models), (step) =>
       labRuns.progress(runId, { progressRatio: step.doneRatio, says: step.says }),
     )
     if (result) labRuns.finish(runId, result)
@@ -49,9 +53,25 @@ async function drive(play: Generator<LabStep, LabResult>, told: (step: LabStep) 
   }
 }
 
-function playOf(plan: LabPlan, dataDir: string): Generator<LabStep, LabResult> {
+/** The models that the plan's arms name, by the names they have there. Throws in words where one is gone or unfit. */
+function modelsOf({ arms }: LabPlan, registry: Models, dataDir: string): ReadonlyMap<string, LearnedModel> {
+  const names = arms.map((arm) => arm.split(' + ')[0] ?? '')
+  const models = new Map<string, LearnedModel>()
+  for (const name of new Set(names)) {
+    if (name === LAB_LEARNED) models.set(name, basePolicy())
+    else if (name.startsWith(labVersion(''))) {
+      const version = name.slice(labVersion('').length)
+      const record = registry.byVersion('policy', version)
+      if (!record) throw new Error(`there is no policy version ${version} in the registry any more`)
+      models.set(name, loadPolicy(dataDir, record))
+    }
+  }
+  return models
+}
+
+function playOf(plan: LabPlan, dataDir: string, models: ReadonlyMap<string, LearnedModel>): Generator<LabStep, LabResult> {
   const { source, arms, loads, seeds } = plan
-  if (source.kind === 'scenario') return compareOnScenario({ arms, loads, seeds, name: source.name })
+  if (source.kind === 'scenario') return compareOnScenario({ arms, loads, seeds, name: source.name, models })
   const { pool, fromUnixMs, toUnixMs } = source
   const range = { fromUnixMs: fromUnixMs - WARM_UP_MS, toUnixMs }
   const reader = openReader(databasePath(dataDir, 'log'))
@@ -65,7 +85,7 @@ function playOf(plan: LabPlan, dataDir: string): Generator<LabStep, LabResult> {
     if (counted > CALLS_MAX) throw new Error(`${counted} calls are in this time; choose a shorter one, at most ${CALLS_MAX}`)
     const day = (unixMs: number): string => new Date(unixMs).toISOString().slice(0, 16).replace('T', ' ')
     const label = `stored calls of ${pool}, ${day(fromUnixMs)} to ${day(toUnixMs)} UTC`
-    return compareOnStored({ arms, loads, label, calls, instances, countedFromUnixMs: fromUnixMs })
+    return compareOnStored({ arms, loads, label, calls, instances, countedFromUnixMs: fromUnixMs, models })
   } finally {
     reader.close()
   }

@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { Cron } from 'croner'
 import { systemClock } from './clock.ts'
 import type { Config, ConfigParts } from './config.ts'
 import { concludeTrials } from './learning/trial-conclusion.ts'
@@ -9,6 +8,9 @@ import { type Control, openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
 import type { Intent } from './log/rows.ts'
 import { HELD_EXIT, type ParentMessage } from './main-child.ts'
+import { startDriftWatch } from './main-drift.ts'
+import { createSchedule } from './main-schedule.ts'
+import { settle } from './main-settings.ts'
 import type { Rng } from './rng.ts'
 
 /** What keeps the nights: the schedule, what people asked for, and the trainer process. Lives in the supervisor. */
@@ -40,6 +42,7 @@ const HEAP_MIB = 1_536
 export function startNightWatch({ config, input, rng, print }: NightWatchParts): NightWatch {
   const control = openControl({ path: databasePath(config.dataDir, 'control'), clock: systemClock })
   const trainer = createTrainerKeeper({ input, print })
+  const drift = startDriftWatch({ config, control, print })
   const guarded = (what: string, act: () => void): void => {
     try {
       act()
@@ -47,30 +50,30 @@ export function startNightWatch({ config, input, rng, print }: NightWatchParts):
       if (!/busy|locked/i.test(String(error))) print(`phasewise: ${what}: ${error instanceof Error ? error.message : error}`)
     }
   }
-  const { schedule, timeZone, jitterMinutes } = config.night
-  const later = new Set<NodeJS.Timeout>()
   const ask = (): void =>
     guarded('the schedule', () => {
       if (control.trainingRuns.unfinished().length > 0) return print('phasewise: the night is left out: a run waits or runs already')
       control.trainingRuns.append({ askedBy: 'schedule', plan: { trigger: 'schedule' } })
     })
-  const cron =
-    schedule === 'off'
-      ? undefined
-      : new Cron(schedule, { timezone: timeZone, unref: true }, () => {
-          const timer = setTimeout(
-            () => {
-              later.delete(timer)
-              ask()
-            },
-            rng.next() * jitterMinutes * 60_000,
-          )
-          later.add(timer)
-        })
+  const schedule = createSchedule({ ask, rng })
+  let { night } = config
+  schedule.follow(night)
+  let seen = JSON.stringify(control.settings.all())
+  const followSettings = (): void => {
+    const now = JSON.stringify(control.settings.all())
+    if (now === seen) return
+    seen = now
+    // The router says what is wrong where they do not fit the file.
+    const { config: settled, refused } = settle(input())
+    if (refused !== undefined) return
+    night = settled.night
+    schedule.follow(night)
+  }
   const look = (): void => {
+    guarded('settings of the night', followSettings)
     guarded('what people asked of the night', () => obeyIntents(control))
     guarded('ended trials', () =>
-      concludeTrials({ control, dataDir: config.dataDir, promotes: config.night.canary.promote, nowUnixMs: systemClock.nowUnixMs() }),
+      concludeTrials({ control, dataDir: config.dataDir, promotes: night.canary.promote, nowUnixMs: systemClock.nowUnixMs() }),
     )
     guarded('the trainer', () => {
       const runs = control.trainingRuns.unfinished()
@@ -81,10 +84,10 @@ export function startNightWatch({ config, input, rng, print }: NightWatchParts):
   const timer = setInterval(look, LOOK_MS)
   return {
     async stop() {
-      cron?.stop()
+      schedule.stop()
       clearInterval(timer)
-      for (const one of later) clearTimeout(one)
       await trainer.stop()
+      await drift.stop()
       control.close()
     },
   }

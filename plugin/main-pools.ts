@@ -1,6 +1,6 @@
 import type { PoolConfig } from './config.ts'
 import type { HoldConfig } from './config-hold.ts'
-import type { HoldQueueOptions } from './hold/hold-queue.ts'
+import type { HoldQueueOptions } from './hold/hold-queue-options.ts'
 import { HOLD_RULE_DEFAULTS } from './hold/hold-rules.ts'
 import type { LearnedModel } from './placement/learned-model.ts'
 import type { HoldSetting } from './router-hold.ts'

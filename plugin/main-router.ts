@@ -5,6 +5,7 @@ import { type Config, environment, type PoolConfig } from './config.ts'
 import { createOpenAiProxy } from './gateways/openai/proxy.ts'
 import { BASE_POLICY_FOLDER, readPolicyModel } from './learning/policy-folder.ts'
 import { FLEET_INTENTS } from './log/control/fleet-changes.ts'
+import { ACCEPT_CHANGE } from './log/control/instance-changes.ts'
 import { openLog } from './log/open.ts'
 import type { Log } from './log/rows.ts'
 import { listenProblem, type Running, runChild, type StartMessage } from './main-child.ts'
@@ -21,6 +22,7 @@ import { type LearnedModel, ModelRefused } from './placement/learned-model.ts'
 import { LEARNED } from './placement/policies.ts'
 import { createRng, type Rng } from './rng.ts'
 import { obeyIntent, startBeat } from './router-beat.ts'
+import { InstanceChanges } from './router-changes.ts'
 import { createRouter, type LiveRouter, type RouterPool, type TokenCounts } from './router-place.ts'
 import type { LiveTicket } from './router-ticket.ts'
 import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts'
@@ -49,7 +51,16 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
     clock,
     retention: retentionOf(config),
     warn,
-    intentKinds: ['drain', 'undrain', 'switch off', 'switch on', 'settings', ...Object.keys(FLEET_INTENTS), ...SERVING_INTENTS],
+    intentKinds: [
+      'drain',
+      'undrain',
+      'switch off',
+      'switch on',
+      'settings',
+      ACCEPT_CHANGE,
+      ...Object.keys(FLEET_INTENTS),
+      ...SERVING_INTENTS,
+    ],
   })
   const losses = createLosses(log, telemetry)
   for (const [role, crashes] of Object.entries(message.crashes)) losses.count(`crashed: ${role}`, crashes)
@@ -58,20 +69,21 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   for (const { pool, instance } of log.drained) live.fleet.drain(pool, instance)
   const lengths = await openLengths({ dataDir: config.dataDir, model: config.prediction.lengthModel, clock, count: losses.count, warn })
   const { readText } = lengths
-  const serving = openServing({ config, lengths, clock, count: losses.count, warn })
-  const router = openRouter({ config, live, lengths, serving, log, telemetry, rng, count: losses.count, tell })
+  const changes = new InstanceChanges({ known: log.instanceChanges, report: log.report, count: losses.count, clock })
+  const serving = openServing({ config, lengths, changes, clock, count: losses.count, warn })
+  const router = openRouter({ config, live, lengths, serving, changes, log, telemetry, rng, count: losses.count, tell })
   await serving.restore(router)
   if (log.isOff) router.switchOff(true)
   const settings = createLiveSettings({
     input: message.input,
     started: config,
-    router: { configure: (pool) => router.configure(withLearnedProfiles(pool, serving)) },
+    router: { configure: (pool) => router.configure(withWhatWasLearned(pool, { serving, changes })) },
     log,
     model: () => readServingPolicy(tell, losses.count),
   })
   log.onIntent(async (intent) => {
     if (SERVING_INTENTS.includes(intent.kind)) return serving.obey(router, intent)
-    return intent.kind === 'settings' ? settings.obey() : obeyIntent({ fleet: live.fleet, changed: live.changed, router }, intent)
+    return intent.kind === 'settings' ? settings.obey() : obeyIntent({ fleet: live.fleet, changed: live.changed, changes, router }, intent)
   })
   const facts = { pid: process.pid, version: VERSION, pools: () => settings.pools().map(describePool) }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
@@ -150,6 +162,7 @@ interface Opening {
   readonly live: LiveFleet
   readonly lengths: LiveLengths
   readonly serving: Serving
+  readonly changes: InstanceChanges
   readonly log: Log
   readonly telemetry: Telemetry
   readonly rng: Rng
@@ -157,11 +170,12 @@ interface Opening {
   readonly tell: (line: string) => void
 }
 
-function openRouter({ config, live, lengths, serving, log, telemetry, rng, count, tell }: Opening): LiveRouter {
+function openRouter({ config, live, lengths, serving, changes, log, telemetry, rng, count, tell }: Opening): LiveRouter {
   const engines = new Map(config.pools.map((pool) => [pool.name, pool.engine]))
   let told = 0
   const settled = (ticket: LiveTicket, outcome: Outcome): void => {
     const { call, gateway, decisionRow } = ticket.input
+    changes.settled(ticket, outcome)
     telemetry.callSettled({
       call,
       gateway,
@@ -181,12 +195,12 @@ function openRouter({ config, live, lengths, serving, log, telemetry, rng, count
   }
   const model = config.pools.some((pool) => pool.policy === LEARNED) ? readServingPolicy(tell, count) : undefined
   return createRouter({
-    pools: config.pools.map((pool) => withLearnedProfiles(routerPool(pool, model), serving)),
+    pools: config.pools.map((pool) => withWhatWasLearned(routerPool(pool, model), { serving, changes })),
     fleet: live.fleet,
     tokens: createTokenCounts(),
     lengths: lengths.predictor,
     log,
-    events: { settled, count, trialEnded: (ending) => log.endTrial(ending) },
+    events: { settled, count, trialEnded: (ending) => log.report({ kind: 'trial over', ...ending }) },
     clock: systemClock,
     rng: rng.stream('placement'),
     textFeatures: config.log.textFeatures,
@@ -194,9 +208,10 @@ function openRouter({ config, live, lengths, serving, log, telemetry, rng, count
   })
 }
 
-/** A promoted profile is believed before the configured one. */
-function withLearnedProfiles(pool: RouterPool, serving: Serving): RouterPool {
-  return { ...pool, profileOf: (instance) => serving.profileOf(pool.name, instance) ?? pool.profileOf?.(instance) }
+/** A promoted profile is believed before the configured one, and what was noticed since before both. */
+function withWhatWasLearned(pool: RouterPool, { serving, changes }: Pick<Opening, 'serving' | 'changes'>): RouterPool {
+  const profileOf: RouterPool['profileOf'] = (instance) => serving.profileOf(pool.name, instance) ?? pool.profileOf?.(instance)
+  return { ...pool, profileOf: (instance) => changes.shapeOf(instance, profileOf(instance)) }
 }
 
 /** The policy model that ships; undefined, said and counted, where it cannot be had: the fallback policies decide then. */

@@ -6,20 +6,23 @@ import type { EngineShape } from './impact/engine-shape.ts'
 import { BASE_FOLDER } from './learning/model-folder.ts'
 import { loadLength, loadPolicy, loadProfiles, type PoolProfiles } from './learning/serving-models.ts'
 import type { ModelKind, ModelRecord, ServeSubject } from './log/control/models.ts'
+import { SET_ASIDE, type SetAside, type SetAsideSubject, TAKE_UP } from './log/control/set-aside.ts'
 import type { Trial, TrialSubject } from './log/control/trials.ts'
 import { type Control, openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
 import type { Intent } from './log/rows.ts'
 import { warmGuards } from './main-guards.ts'
 import type { LiveLengths } from './main-lengths.ts'
-import { createPolicy } from './placement/policies.ts'
+import { createPolicy, LEARNED, SELECTABLE_POLICY_NAMES } from './placement/policies.ts'
 import type { ArmModels, ArmPolicy } from './router-arms.ts'
+import type { InstanceChanges } from './router-changes.ts'
+import { createRuleOf } from './router-hold.ts'
 import type { LiveRouter } from './router-place.ts'
 import { learnedArm, type RouterPool } from './router-pools.ts'
 import type { RouterTrial } from './router-trial.ts'
 
 /** Kinds of intent that change what serves or what is tried. */
-export const SERVING_INTENTS: readonly string[] = ['serve', 'try', 'end trial']
+export const SERVING_INTENTS: readonly string[] = ['serve', 'try', 'end trial', SET_ASIDE, TAKE_UP]
 
 /** What serves in the router process by the registry, and what is tried. */
 export interface Serving {
@@ -35,6 +38,8 @@ export interface Serving {
 export interface ServingParts {
   readonly config: Config
   readonly lengths: LiveLengths
+  /** Told of profiles that serve. */
+  readonly changes: Pick<InstanceChanges, 'learned'>
   readonly clock: Clock
   readonly count: (what: string) => void
   readonly warn: (text: string) => void
@@ -49,6 +54,8 @@ export function openServing(parts: ServingParts): Serving {
   const control = openControl({ path: databasePath(dataDir, 'control'), clock })
   let profiles: PoolProfiles = new Map()
   let policyOf: ArmModels['policyOf']
+  let aside: Pick<SetAside, 'rule'> | undefined
+  const deciding = (): ArmModels => (aside ? { policyOf: ruleInstead(aside.rule) } : policyOf ? { policyOf } : {})
 
   const put = async (router: LiveRouter, kind: ModelKind, record: ModelRecord | undefined): Promise<void> => {
     if (kind === 'length') {
@@ -56,10 +63,12 @@ export function openServing(parts: ServingParts): Serving {
       await lengths.swap(record ? join(dataDir, record.folder) : shippedLength(config))
       return
     }
-    if (kind === 'profile') profiles = record ? loadProfiles(dataDir, record) : new Map()
-    else policyOf = record && learnedArm(loadPolicy(dataDir, record), clock.nowMs)
+    if (kind === 'profile') {
+      profiles = record ? loadProfiles(dataDir, record) : new Map()
+      if (record) for (const [pool, own] of profiles) parts.changes.learned(pool, own.keys(), record)
+    } else policyOf = record && learnedArm(loadPolicy(dataDir, record), clock.nowMs)
     // Also after profiles: policies take what they know of an engine when they are made.
-    router.arms.serve(policyOf ? { policyOf } : {})
+    router.arms.serve(deciding())
   }
   const attempt = async (what: string, act: () => Promise<void>): Promise<void> => {
     try {
@@ -72,6 +81,8 @@ export function openServing(parts: ServingParts): Serving {
   return {
     profileOf: (pool, { name }) => profiles.get(pool)?.get(name),
     async restore(router) {
+      aside = control.setAside()
+      if (aside) router.arms.serve(deciding())
       for (const kind of KINDS) {
         const record = control.models.withAlias(kind, 'champion')
         if (record) await attempt(`${kind} model`, () => put(router, kind, record))
@@ -84,8 +95,21 @@ export function openServing(parts: ServingParts): Serving {
         const { kind: of, modelId } = subject as ServeSubject
         const record = modelId === null ? undefined : control.models.get(modelId)
         if (modelId !== null && !record) throw new Error(`there is no model ${modelId}`)
-        await put(router, of, record)
+        const before = aside
+        if (of === 'policy') aside = undefined
+        try {
+          await put(router, of, record)
+        } catch (error) {
+          aside = before
+          throw error
+        }
         return record ? `${record.version} serves` : of === 'policy' ? 'the configured policies serve' : `the shipped ${of} model serves`
+      }
+      if (kind === SET_ASIDE || kind === TAKE_UP) {
+        aside = kind === SET_ASIDE ? (subject as SetAsideSubject) : undefined
+        if (aside) count('learned policy set aside')
+        router.arms.serve(deciding())
+        return aside ? `${aside.rule ?? 'the configured or fallback policy'} places instead` : 'the learned policy decides again'
       }
       const { trialId } = subject as TrialSubject
       if (kind === 'end trial') {
@@ -98,6 +122,15 @@ export function openServing(parts: ServingParts): Serving {
       return trial.mode === 'shadow' ? 'every call is scored' : 'blocks are dealt; the first ones are control until the guard can judge'
     },
     close: () => control.close(),
+  }
+}
+
+/** What places while the learned policy is set aside: the rule named, else the configured one, else the pool's fallback; and it holds as configured. */
+function ruleInstead(rule: string | undefined): (pool: RouterPool) => ArmPolicy {
+  return ({ policy: configured, fallbackPolicy, weights, profileOf, hold }) => {
+    const own = configured === LEARNED ? fallbackPolicy : configured
+    const name = rule !== undefined && SELECTABLE_POLICY_NAMES.includes(rule) && rule !== LEARNED ? rule : own
+    return { policy: createPolicy(name, { weights, profileOf }), ...(hold ? { createRule: () => createRuleOf(hold) } : {}) }
   }
 }
 

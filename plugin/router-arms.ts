@@ -31,7 +31,7 @@ export class PoolArms {
   /** Without any promoted model. */
   readonly base: ArmBase
   readonly #decidersOf: (pool: RouterPool, policy: Policy) => PoolPolicies
-  readonly #createRule: (() => HoldRule) | undefined
+  readonly #ruleOf: () => (() => HoldRule) | undefined
   readonly #takeRule: (rule: HoldRule) => void
   #models: ArmModels = {}
   #tried: ArmModels | undefined
@@ -43,14 +43,14 @@ export class PoolArms {
     readonly base: ArmBase
     /** What decides where this policy takes the configured one's place, as the pool's mode obeys it. */
     readonly decidersOf: (pool: RouterPool, policy: Policy) => PoolPolicies
-    /** As configured; undefined where nothing is held. */
-    readonly createRule: (() => HoldRule) | undefined
+    /** As configured now; undefined while nothing is held. */
+    readonly ruleOf: () => (() => HoldRule) | undefined
     /** The pool's queue holds by this rule from now on. */
     readonly takeRule: (rule: HoldRule) => void
   }) {
     this.base = parts.base
     this.#decidersOf = parts.decidersOf
-    this.#createRule = parts.createRule
+    this.#ruleOf = parts.ruleOf
     this.#takeRule = parts.takeRule
     this.#champion = this.#sideOf({})
     this.#ruling = this.#champion
@@ -100,9 +100,10 @@ export class PoolArms {
 
   #sideOf({ policyOf }: ArmModels): Side {
     const { pool, policies } = this.base
-    if (!policyOf) return { policies, createRule: this.#createRule }
+    const configured = this.#ruleOf()
+    if (!policyOf) return { policies, createRule: configured }
     const { policy, createRule } = policyOf(pool)
-    return { policies: this.#decidersOf(pool, policy), createRule: this.#createRule && (createRule ?? this.#createRule) }
+    return { policies: this.#decidersOf(pool, policy), createRule: configured && (createRule ?? configured) }
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from './clock.ts'
 import type { Fleet } from './fleet/fleet.ts'
 import { type FleetIntentKind, isFleetIntent } from './log/control/fleet-changes.ts'
+import { ACCEPT_CHANGE } from './log/control/instance-changes.ts'
 import type { Intent, Log } from './log/rows.ts'
 import type { LiveRouter } from './router-place.ts'
 import type { Reading, Telemetry } from './telemetry/telemetry.ts'
@@ -83,11 +84,14 @@ export function obeyIntent(
     fleet,
     router,
     changed,
+    changes,
   }: {
     readonly fleet: Pick<Fleet, 'drain' | 'undrain' | 'instance'>
     readonly router: Pick<LiveRouter, 'switchOff'>
     /** Who keeps the fleet's list. */
     readonly changed: { obey(kind: FleetIntentKind, subject: unknown): string }
+    /** Who knows which instances are not what they were. */
+    readonly changes: { accept(pool: string, instance: string): string }
   },
   intent: Intent,
 ): string {
@@ -97,9 +101,11 @@ export function obeyIntent(
     return kind === 'switch off' ? 'every pool is placed by its fallback policy' : 'every pool is placed by its own policy again'
   }
   if (isFleetIntent(kind)) return changed.obey(kind, intent.subject)
-  if (kind !== 'drain' && kind !== 'undrain') throw new Error(`this router does not know the intent ${JSON.stringify(kind)}`)
+  if (kind !== 'drain' && kind !== 'undrain' && kind !== ACCEPT_CHANGE)
+    throw new Error(`this router does not know the intent ${JSON.stringify(kind)}`)
   const { pool, instance } = (intent.subject ?? {}) as { pool?: unknown; instance?: unknown }
   if (typeof pool !== 'string' || typeof instance !== 'string') throw new Error('the intent names no pool and instance')
+  if (kind === ACCEPT_CHANGE) return changes.accept(pool, instance)
   if (!fleet.instance(pool, instance)) throw new Error(`there is no instance ${instance} in pool ${pool}`)
   const moved = kind === 'drain' ? fleet.drain(pool, instance) : fleet.undrain(pool, instance)
   return moved ? `${instance} ${kind === 'drain' ? 'takes no new calls' : 'takes calls again'}` : `${instance} was so already`

@@ -1,5 +1,6 @@
 import type { Fleet, LiveInstance } from './fleet/fleet.ts'
-import { HoldQueue, type HoldQueueOptions, type Released } from './hold/hold-queue.ts'
+import { HoldQueue, type Released } from './hold/hold-queue.ts'
+import type { HoldQueueOptions } from './hold/hold-queue-options.ts'
 import { createHoldRule, type HoldRuleOptions } from './hold/hold-rules.ts'
 import type { HeldCall, HoldRule } from './hold/rule.ts'
 import { kvCapacityTokens } from './placement/belief.ts'
@@ -43,8 +44,9 @@ export interface HoldParts {
  * next is asked. Nothing here keeps time: `pump` must be called at least as often as deadlines are to be kept.
  */
 export class PoolHold {
-  readonly #parts: HoldParts
+  readonly #parts: Omit<HoldParts, 'setting'>
   readonly #queue: HoldQueue<Waiting, LiveInstance>
+  #setting: HoldSetting
   readonly #eligible: LiveInstance[] = []
   #pumping = false
   #shed = false
@@ -52,6 +54,7 @@ export class PoolHold {
 
   constructor(parts: HoldParts) {
     this.#parts = parts
+    this.#setting = parts.setting
     const { queue } = parts.setting
     this.#queue = new HoldQueue({ rule: createRuleOf(parts.setting), ...(queue ? { options: queue } : {}) })
   }
@@ -59,6 +62,12 @@ export class PoolHold {
   /** Calls are held by another rule from now on; those who wait stay. */
   takeRule(rule: HoldRule): void {
     this.#queue.takeRule(rule)
+  }
+
+  /** Calls are held by this setting from now on, its rule apart (`takeRule`); those who wait keep the deadlines they came with. */
+  configure(setting: HoldSetting, nowMs: number): void {
+    this.#setting = setting
+    this.#queue.takeOptions(setting.queue ?? {}, nowMs)
   }
 
   /** Calls held now. */
@@ -144,7 +153,7 @@ export class PoolHold {
 
   #offReason(): string | undefined {
     if (this.#suspended) return 'Phasewise is switched off'
-    if (this.#parts.setting.when === 'always') return undefined
+    if (this.#setting.when === 'always') return undefined
     const { instances, count } = this.#parts.fleet.candidates(this.#parts.pool)
     for (let i = 0; i < count; i++) {
       const instance = instances[i] as LiveInstance

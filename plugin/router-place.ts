@@ -12,7 +12,7 @@ import { createDecide } from './router-decide.ts'
 import type { HoldState, PoolHold, Waiting } from './router-hold.ts'
 import { knowCall } from './router-know.ts'
 import { learn, tellPolicy } from './router-lessons.ts'
-import { configurePool, type RouterPool, type Served, servePools } from './router-pools.ts'
+import { type RouterPool, type Served, servePools } from './router-pools.ts'
 import { createPreview } from './router-preview.ts'
 import { noInstance, unknownModel } from './router-refusals.ts'
 import { Roster } from './router-roster.ts'
@@ -68,7 +68,7 @@ export interface LiveRouter extends Router {
   readonly isOff: () => boolean
   /** The policy that decides for a pool now, challengers left out; undefined where there is no such pool. */
   readonly policyOf: (pool: string) => Policy | undefined
-  /** Changed settings of a pool count from the next call on (see `configurePool`). Throws on an unknown policy name; a pool it does not have is left alone. */
+  /** Changed settings of a pool count from the next call on (see `ServedPool.configure`). Throws on an unknown policy name; a pool it does not have is left alone. */
   configure(pool: RouterPool): void
 }
 
@@ -104,10 +104,12 @@ export function createRouter(parts: RouterParts): LiveRouter {
     trialEnded: (ending) => events.trialEnded?.(ending),
   })
   const knowing = { ...parts, lengths: arms.lengths }
-  const holds = new Map(pools.flatMap(({ pool, hold }) => (hold ? [[pool.name, hold] as const] : [])))
+  const byName = new Map(pools.map((one) => [one.pool.name, one] as const))
+  // Asked each time: holding can be switched on and off between two calls.
+  const holds = (): PoolHold[] => pools.flatMap(({ hold }) => hold ?? [])
   const open = new Roster<LiveTicket>()
   let isOff = false
-  const start = createStart(knowing, { open, arms, isOff: () => isOff, moved: (pool) => holds.get(pool)?.pump(clock.nowMs()) })
+  const start = createStart(knowing, { open, arms, isOff: () => isOff, moved: (pool) => byName.get(pool)?.hold?.pump(clock.nowMs()) })
   return {
     async place(call, options) {
       const enteredMs = clock.nowMs()
@@ -128,24 +130,27 @@ export function createRouter(parts: RouterParts): LiveRouter {
       if (hung.size > 0) for (const ticket of open.all()) if (ticket.isOn(hung)) ticket.stalled()
     },
     tick(nowMs) {
-      for (const hold of holds.values()) hold.pump(nowMs)
+      for (const hold of holds()) hold.pump(nowMs)
       arms.tick(nowMs)
     },
     shed() {
-      for (const hold of holds.values()) hold.shed(clock.nowMs())
+      for (const hold of holds()) hold.shed(clock.nowMs())
     },
-    holds: () => [...holds.values()].map((hold) => hold.state()),
+    holds: () => holds().map((hold) => hold.state()),
     inFlight: () => open.size,
     arms,
     switchOff(wanted) {
       isOff = wanted
-      for (const hold of holds.values()) hold.suspend(wanted, clock.nowMs())
+      for (const hold of holds()) hold.suspend(wanted, clock.nowMs())
     },
     isOff: () => isOff,
-    policyOf: (name) => pools.find(({ pool }) => pool.name === name)?.policies.policy,
+    policyOf: (name) => byName.get(name)?.policies.policy,
     configure(pool) {
-      const at = pools.find((one) => one.pool.name === pool.name)
-      at?.arms.configure((base) => configurePool(base, pool, { count: events.count, nowMs: () => clock.nowMs() }))
+      const at = byName.get(pool.name)
+      at?.configure(pool)
+      if (isOff) at?.hold?.suspend(true, clock.nowMs())
+      // A wider bound may let somebody go now.
+      else at?.hold?.pump(clock.nowMs())
     },
   }
 }

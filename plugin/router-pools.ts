@@ -47,8 +47,13 @@ export interface ServedPool {
   readonly policies: PoolPolicies
   /** What decides while Phasewise is switched off: the fallback policy alone, and nothing explored. */
   readonly plain: PoolPolicies
-  /** Absent where nothing is ever held. */
-  readonly hold?: PoolHold
+  /** Undefined while nothing is held. */
+  readonly hold: PoolHold | undefined
+  /**
+   * Changed settings count from the next call on (see `configurePool`), holding too: who waits where nothing is held any more starts at once. Throws on an
+   * unknown policy name, and then changes nothing.
+   */
+  configure(wanted: RouterPool): void
 }
 
 /** What one model name leads to. */
@@ -84,16 +89,27 @@ export function servePools(
 }
 
 function servePool(pool: RouterPool, { nowMs, ...holding }: Holding): ServedPool {
-  const { hold: demanded } = policyOf(pool, nowMs)
-  const setting = demanded ? demandedHold(demanded, pool.hold) : pool.enginePriority ? undefined : ownHold(pool)
-  const hold = setting && new PoolHold({ ...holding, pool: pool.name, setting })
+  let setting = holdOf(pool, nowMs)
+  const open = (wanted: HoldSetting): PoolHold => new PoolHold({ ...holding, pool: pool.name, setting: wanted })
+  let hold = setting && open(setting)
   const deciding = { count: holding.count, nowMs }
   const arms = new PoolArms({
     base: { pool, ...decidersOf(pool, deciding) },
     decidersOf: (own, policy) => decidersOf(own, deciding, policy).policies,
-    createRule: setting && (() => createRuleOf(setting)),
+    ruleOf: () => {
+      const now = setting
+      return now && (() => createRuleOf(now))
+    },
     takeRule: (rule) => hold?.takeRule(rule),
   })
+  const holdBy = (wanted: HoldSetting | undefined): void => {
+    setting = wanted
+    if (wanted === undefined) {
+      hold?.suspend(true, nowMs())
+      hold = undefined
+    } else if (hold === undefined) hold = open(wanted)
+    else hold.configure(wanted, nowMs())
+  }
   return {
     arms,
     get pool() {
@@ -105,8 +121,23 @@ function servePool(pool: RouterPool, { nowMs, ...holding }: Holding): ServedPool
     get plain() {
       return arms.base.plain
     },
-    ...(hold ? { hold } : {}),
+    get hold() {
+      return hold
+    },
+    configure(wanted) {
+      arms.configure((base) => {
+        configurePool(base, wanted, deciding)
+        holdBy(holdOf(base.pool, nowMs))
+      })
+    },
   }
+}
+
+/** How the pool's calls are held; undefined where they are not. */
+function holdOf(pool: RouterPool, nowMs: () => number): HoldSetting | undefined {
+  const { hold: demanded } = policyOf(pool, nowMs)
+  if (demanded) return demandedHold(demanded, pool.hold)
+  return pool.enginePriority ? undefined : ownHold(pool)
 }
 
 /** What a policy model brings for a pool: guarded, since what a rule cannot do wrong, a model may. Where the operator left the order to us it holds as it has learned to. */
@@ -136,9 +167,9 @@ function decidersOf(pool: RouterPool, { count, nowMs }: Deciding, policy = polic
 
 /**
  * Lets changed settings of a pool count from the next call on: policies, weights, exploration and mode. A policy that stays the same keeps what it has
- * learned; names, instances, and holding stay as they were started. Throws on an unknown policy name, and then changes nothing.
+ * learned; names and instances stay as they were started. Throws on an unknown policy name, and then changes nothing.
  */
-export function configurePool(at: ArmBase, wanted: RouterPool, deciding: Deciding): void {
+function configurePool(at: ArmBase, wanted: RouterPool, deciding: Deciding): void {
   const pool = { ...wanted, model: wanted.model ?? at.pool.model }
   const rules = ({ policy, fallbackPolicy, mode, weights }: RouterPool): string => JSON.stringify([policy, fallbackPolicy, mode, weights])
   if (rules(pool) === rules(at.pool)) {

@@ -45,6 +45,8 @@ export class LiveTicket implements Ticket, Seated {
   readonly #parts: TicketParts
   readonly input: TicketInput
   readonly attempts: AttemptRow[] = []
+  /** Calls on the chosen instance when this one was placed there: our own, and those that a scrape showed beyond them. */
+  readonly inFlightBefore: number
   #dispatch: Dispatch | undefined
   #instance: LiveInstance
   #startedMs: number
@@ -57,6 +59,8 @@ export class LiveTicket implements Ticket, Seated {
     this.input = input
     this.#instance = input.decision.instance
     this.#startedMs = parts.nowMs()
+    const { ledger, scrape } = this.#instance
+    this.inFlightBefore = ledger.inFlight + Math.max(0, scrape.foreignInFlight || 0)
     this.#book(false)
   }
 

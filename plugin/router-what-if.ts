@@ -1,10 +1,13 @@
 import type { Call } from './call/call.ts'
 import type { InstanceView } from './fleet/instance.ts'
 import type { EngineShape } from './impact/engine-shape.ts'
+import { RollForward } from './impact/roll-forward.ts'
 import { type Attribution, attribute } from './placement/attribution.ts'
 import { AT, CALL_COLUMNS, CANDIDATE_COLUMNS } from './placement/features.ts'
-import { createPolicy, POLICY_NAMES } from './placement/policies.ts'
+import { newCall } from './placement/look-ahead.ts'
+import { createPolicy, createShapeOf, POLICY_NAMES } from './placement/policies.ts'
 import type { Candidates, Distribution, Policy } from './placement/policy.ts'
+import { recordedInstance } from './placement/recorded.ts'
 
 /** The rows that a decision saw, as they were logged. NaN is unknown. */
 export interface LoggedRows {
@@ -22,6 +25,17 @@ export interface WouldChoose {
   /** With which it wants each of them, 0..1. */
   readonly probability: number
   readonly unknown?: string
+  /** It weighs calls in flight one by one, which no row holds: as many like their mean stood for them. */
+  readonly about?: true
+}
+
+/** What an instance would have made of the call, by the same look-ahead as the policy `impact`: times from the placement, ms; NaN unknown. */
+export interface Expected {
+  readonly instance: string
+  readonly ttftMs: number
+  readonly e2eMs: number
+  /** How much later all calls in flight there would have ended, summed. */
+  readonly othersMs: number
 }
 
 /** Something that a policy reads and no row holds. */
@@ -31,22 +45,54 @@ class NotLogged extends Error {}
 const SAME = 1e-9
 
 /**
- * Asks every policy without a memory what it would have done with these rows. A policy that reads more than the rows hold (each call in flight, say)
- * meets a NotLogged and is said to be unknown: the answer is never a guess. Policies with a memory are not asked, since theirs of then is gone.
+ * Asks every policy without a memory what it would have done with these rows. One that weighs each call in flight is asked with as many calls like their mean, and
+ * its answer is marked; one that reads something else that no row holds meets a NotLogged and is said to be unknown: the answer is never a guess. Policies with a
+ * memory are not asked, since theirs of then is gone.
  */
-export function askPolicies(rows: LoggedRows, profileOf: ((instance: InstanceView) => EngineShape | undefined) | undefined): WouldChoose[] {
+export function askPolicies(rows: LoggedRows, profileOf: ProfileOf): WouldChoose[] {
+  const exact = candidatesOf(rows, exactView)
+  const about = candidatesOf(rows, aboutView)
+  return POLICY_NAMES.flatMap((name) => {
+    const policy = createPolicy(name, { profileOf })
+    if (policy.onPlaced || policy.onSettled) return []
+    const told = wishOf(policy, exact)
+    const again = told.unknown === undefined ? told : wishOf(policy, about)
+    return [{ policy: name, ...(again.unknown === undefined && again !== told ? { ...again, about: true as const } : told) }]
+  })
+}
+
+type ProfileOf = ((instance: InstanceView) => EngineShape | undefined) | undefined
+
+/** What each candidate would have made of the call, by its profile and what its row tells. */
+export function expectTimes(rows: LoggedRows, profileOf: ProfileOf): Expected[] {
+  const candidates = candidatesOf(rows, aboutView)
+  const shapeOf = createShapeOf({ profileOf })
+  const forward = new RollForward()
+  return candidates.instances.map((instance, i) => {
+    const shape = shapeOf(instance)
+    forward.load(instance, 0)
+    const withoutMs = forward.run(shape)
+    const othersMs = forward.run(shape, newCall(candidates, i)) - withoutMs
+    return { instance: instance.name, ttftMs: forward.ownTtftMs, e2eMs: forward.ownE2eMs, othersMs }
+  })
+}
+
+type View = (given: {
+  readonly pool: string
+  readonly name: string
+  readonly slot: number
+  readonly features: Float32Array
+}) => InstanceView
+
+function candidatesOf(rows: LoggedRows, view: View): Candidates {
   const inNameOrder = rows.candidates.toSorted((a, b) => (a.instance < b.instance ? -1 : 1))
-  const candidates: Candidates = {
+  return {
     count: inNameOrder.length,
-    instances: inNameOrder.map(({ instance, features }, slot) => viewOf({ pool: rows.pool, name: instance, slot, features })),
+    instances: inNameOrder.map(({ instance, features }, slot) => view({ pool: rows.pool, name: instance, slot, features })),
     rows: Float32Array.from(inNameOrder.flatMap(({ features }) => [...features])),
     callRow: rows.call,
     nowMs: 0,
   }
-  return POLICY_NAMES.flatMap((name) => {
-    const policy = createPolicy(name, { profileOf })
-    return policy.onPlaced || policy.onSettled ? [] : [{ policy: name, ...wishOf(policy, candidates) }]
-  })
 }
 
 /** What decided then: by name, version ('none' for a rule) and costs, one per candidate. */
@@ -93,12 +139,16 @@ function wishOf(policy: Policy, candidates: Candidates): Omit<WouldChoose, 'poli
 }
 
 /** An instance made of its row alone: whatever else is read of it throws. */
-function viewOf(given: {
-  readonly pool: string
-  readonly name: string
-  readonly slot: number
-  readonly features: Float32Array
-}): InstanceView {
+const exactView: View = (given) => viewOf(given, {}, {}, {})
+
+/** The same, and calls like their mean for those in flight. The row has no pace of whole answers: calls are taken to be as far as was counted. */
+const aboutView: View = (given) => {
+  const { ledger, scrape } = recordedInstance(given.features, given)
+  const { kvBlocks, kvBlockTokens, kvTokensUnseen } = scrape
+  return viewOf(given, { wholePaceMs: Number.NaN }, { open: () => ledger.open() }, { kvBlocks, kvBlockTokens, kvTokensUnseen })
+}
+
+function viewOf(given: Parameters<View>[0], more: object, moreLedger: object, moreScrape: object): InstanceView {
   const { features, ...named } = given
   const of = (column: keyof typeof AT): number => features[AT[column]] ?? Number.NaN
   const ledger = {
@@ -108,12 +158,14 @@ function viewOf(given: {
     outputTokensLeft: of('outputTokensLeft'),
     outputTokensDone: of('outputTokensDone'),
     awaitingFirstToken: of('awaitingFirstToken'),
+    ...moreLedger,
   }
   const scrape = {
     waiting: of('waiting'),
     running: of('running'),
     kvUsageRatio: of('kvUsage'),
     foreignInFlight: of('foreignInFlight'),
+    ...moreScrape,
   }
   const known = {
     ...named,
@@ -122,6 +174,7 @@ function viewOf(given: {
     slowStartRatio: of('slowStart'),
     ledger: notLogged('of its calls in flight', ledger),
     scrape: notLogged('of its metrics', scrape),
+    ...more,
   }
   return notLogged('of the instance', known) as InstanceView
 }

@@ -1,6 +1,8 @@
 import { FLEET_INTENTS } from '../../plugin/log/control/fleet-changes.ts'
+import { ACCEPT_CHANGE, type InstanceChange } from '../../plugin/log/control/instance-changes.ts'
 import type { IntentRecord } from '../../plugin/log/control/intents.ts'
 import { type InstanceNow, type PoolNow, readCallsByInstance, readFleetNow } from '../../plugin/log/read/now.ts'
+import { readShares } from '../../plugin/log/read/shares.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../answer.ts'
 import { formatCount, formatDuration, formatInstant, formatNumber, formatPercent, formatPercentWhole, known } from '../format.ts'
 import { routerState } from '../frame.ts'
@@ -8,14 +10,16 @@ import { waitForAnswer } from '../intents.ts'
 import type { PageParts } from '../routes.ts'
 import { changeNotice, changesOf, changeWords } from './fleet-change.ts'
 import { learnedProfiles } from './fleet-profiles.ts'
+import { explainedShare, shareAlarm } from './fleet-shares.ts'
 import { stateTone } from './tone.ts'
 
 /** Shares are of the calls that arrived in this last time. */
 const SHARE_WINDOW_MS = 15 * 60_000
 
 /** What people can ask of an instance. */
-const KINDS = ['drain', 'undrain'] as const
+const KINDS = ['drain', 'undrain', ACCEPT_CHANGE] as const
 type Kind = (typeof KINDS)[number]
+const ASKED: Readonly<Record<Kind, string>> = { drain: 'Drain', undrain: 'Undrain', [ACCEPT_CHANGE]: 'Take as it is:' }
 
 /** Every instance as the router knows it now, with what people may do. */
 export function fleetPage(parts: PageParts, visit: Visit): Answer {
@@ -24,10 +28,12 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
     state: routerState(query, now),
     fleet: readFleetNow(query),
     calls: readCallsByInstance(query, now - SHARE_WINDOW_MS),
+    shares: readShares(query, now - SHARE_WINDOW_MS),
   }))
   const asked = parts.control.intents.open([...KINDS, ...Object.keys(FLEET_INTENTS)])
   const changes = parts.control.fleetChanges()
   const drained = parts.control.drained()
+  const noticed = parts.control.instanceChanges()
   // Where a drain is done and the router's next word on the fleet not here yet, the drain is the newer word.
   const fleet = look.fleet.map((one) => {
     const since = drained.find((row) => row.pool === one.pool && row.instance === one.name)?.sinceUnixMs ?? 0
@@ -41,6 +47,7 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
       const pending = asked.findLast(({ subject }) => isAbout(subject, one))
       const since = drained.find((row) => row.pool === pool && row.instance === one.name)
       const isDrained = since !== undefined
+      const other = noticed.find((row) => row.pool === pool && row.instance === one.name)
       return {
         ...instanceModel({
           one,
@@ -55,7 +62,10 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
         drainHref: `/fleet/drain?${new URLSearchParams({ pool, instance: one.name })}`,
         change: changeWords(changes.find((change) => change.pool === pool && change.instance === one.name)),
         editHref: mayAct ? `/fleet/edit?${new URLSearchParams({ pool, instance: one.name })}` : undefined,
-        alarm: shareAlarm(one, { calls: look.calls.get(one.instanceId) ?? 0, total }),
+        noticed: other && noticedModel(other),
+        mayAccept: other !== undefined && mayAct && pending === undefined,
+        explained: explainedShare(look.shares.get(pool), one.instanceId),
+        alarm: shareAlarm(look.shares.get(pool), one.instanceId),
       }
     })
   }
@@ -87,6 +97,12 @@ export function fleetPage(parts: PageParts, visit: Visit): Answer {
       mayAct,
     },
   }
+}
+
+/** What the router noticed of an instance that is not what it was. */
+function noticedModel({ factor, words, noticedUnixMs }: InstanceChange): Model {
+  const times = formatNumber(factor > 1 ? factor : 1 / factor)
+  return { text: `${times} × ${factor > 1 ? 'slower' : 'faster'} than it was`, words, at: formatInstant(noticedUnixMs) }
 }
 
 /** How the pool holds calls, in words. */
@@ -136,29 +152,11 @@ function instanceModel(parts: { readonly one: InstanceNow; readonly now: number;
   }
 }
 
-/** More calls than this many standard deviations above what speed and weight explain is no accident… */
-const ALARM_SIGMAS = 5
-/** …and below this ratio it is too little to look at: a policy that reads more than speed deviates a little by design. */
-const ALARM_RATIO = 1.4
-
-/** What is said when an instance draws more of the pool's calls than its speed and weight explain; undefined when it does not. */
-export function shareAlarm(
-  one: Pick<InstanceNow, 'expectedShareRatio'>,
-  { calls, total }: { readonly calls: number; readonly total: number },
-): string | undefined {
-  const expected = known(one.expectedShareRatio) ?? 0
-  if (total === 0 || expected <= 0 || expected >= 1) return undefined
-  const share = calls / total
-  const sigmas = (share - expected) / Math.sqrt((expected * (1 - expected)) / total)
-  if (sigmas < ALARM_SIGMAS || share < ALARM_RATIO * expected) return undefined
-  return `draws ${formatPercent(share)} of the calls, speed and weight explain ${formatPercent(expected)}`
-}
-
 /** What came of the intent that the address names: what was asked is told until it is done. */
 function noticeOf({ control }: PageParts, visit: Visit, running: boolean): Model | undefined {
   const intent = visit.query.asked === undefined ? undefined : control.intents.get(Number(visit.query.asked))
   if (intent === undefined || !KINDS.some((kind) => kind === intent.kind)) return undefined
-  const what = `${intent.kind === 'drain' ? 'Drain' : 'Undrain'} ${instanceOf(intent)}`
+  const what = `${ASKED[intent.kind as Kind]} ${instanceOf(intent)}`
   if (intent.state === 'done') return { tone: 'good', text: `${what}: done. ${intent.answer ?? ''}`.trim(), href: undefined }
   if (intent.state === 'refused') return { tone: 'bad', text: `${what}: refused. ${intent.answer ?? ''}`.trim(), href: undefined }
   const wait = running ? 'waiting for the router.' : 'the router does it when it is back.'
@@ -193,7 +191,7 @@ export function confirmDrain(parts: PageParts, visit: Visit): Answer {
 }
 
 /** Writes what is asked into the intents, with its audit row, and gives the router a moment to obey. */
-export async function askForDrain(parts: PageParts, visit: Visit, kind: Kind): Promise<Answer> {
+export async function askOfInstance(parts: PageParts, visit: Visit, kind: Kind): Promise<Answer> {
   const { pool, instance } = visit.form
   const one = parts.reader.read(readFleetNow).find((row) => row.pool === pool && row.name === instance)
   if (one === undefined || visit.user === undefined) return unknownInstance(visit.form)

@@ -1,5 +1,6 @@
+import { Histogram } from '../../plugin/log/histogram.ts'
 import { type InstanceNow, readFleetNow, readOldestCall } from '../../plugin/log/read/now.ts'
-import { type Merged, mergeSlices, type Slice } from '../../plugin/log/read/rollups.ts'
+import { type Bucket, type Merged, mergeSlices, type Slice } from '../../plugin/log/read/rollups.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../answer.ts'
 import { type Chart, createChart, type Series } from '../chart.ts'
 import { formatCount, formatDuration, formatNumber, formatPercent, formatPercentWhole, formatSeconds } from '../format.ts'
@@ -52,18 +53,16 @@ export function overviewPage(parts: PageParts, visit: Visit): Answer {
     state: routerState(query, now),
     oldestUnixMs: readOldestCall(query),
     fleet: readFleetNow(query),
-    slices: parts.rollups.slices(query, window, now),
-    earlier: parts.rollups.slices(query, before, now),
+    buckets: parts.rollups.buckets(query, window, now),
+    earlier: parts.rollups.buckets(query, before, now),
   }))
   const span: Span = { ...window, oldestUnixMs: look.oldestUnixMs ?? window.fromUnixMs }
-  const pools = poolNames(look.slices, look.fleet)
+  const pools = poolNames(look.buckets, look.fleet)
   const only = pool !== undefined && pools.includes(pool) ? pool : undefined
-  const mine = <One extends { readonly pool: string }>(all: readonly One[]): readonly One[] =>
-    only === undefined ? all : all.filter((one) => one.pool === only)
-  const slices = mine(look.slices)
-  const fleet = mine(look.fleet)
-  const all = mergeSlices(slices)
-  const buckets = all.calls === 0 ? [] : bucketsOf(slices, span, now)
+  const fleet = only === undefined ? look.fleet : look.fleet.filter((one) => one.pool === only)
+  const sums = look.buckets.map((one) => ({ atUnixMs: one.atUnixMs, sum: one.sum(only) }))
+  const all = mergeSlices(sums.map(({ sum }) => sum))
+  const points = all.calls === 0 ? [] : pointsOf(sums, span, now)
   return {
     kind: 'page',
     view: 'overview',
@@ -83,9 +82,10 @@ export function overviewPage(parts: PageParts, visit: Visit): Answer {
       notices: noticesModel(parts, mayUse(visit.user?.role, 'operator')),
       learning: learningModel(parts, now),
       slowest: slowest(all, only, window),
-      figures: all.calls === 0 ? undefined : figures({ all, earlier: mergeSlices(mine(look.earlier)), slices, buckets, span, now }),
-      charts: all.calls === 0 ? [] : charts({ buckets, span, now }),
-      instances: instances({ fleet, slices, all, now }),
+      figures:
+        all.calls === 0 ? undefined : figures({ all, earlier: mergeSlices(look.earlier.map((one) => one.sum(only))), points, span, now }),
+      charts: all.calls === 0 ? [] : charts({ points, span, now }),
+      instances: instances(fleet, look.buckets),
       onePool: only !== undefined || pools.length === 1,
     },
   }
@@ -104,8 +104,10 @@ function slowest(all: Merged, pool: string | undefined, { fromUnixMs }: { readon
 
 const countOf = (count: number, noun: string): string => `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`
 
-function poolNames(slices: readonly Slice[], fleet: readonly InstanceNow[]): string[] {
-  return [...new Set([...fleet, ...slices].map((one) => one.pool))].sort()
+function poolNames(buckets: readonly Bucket[], fleet: readonly InstanceNow[]): string[] {
+  const names = new Set(fleet.map((one) => one.pool))
+  for (const { slices } of buckets) for (const slice of slices) names.add(slice.pool)
+  return [...names].sort()
 }
 
 function poolTabs(pools: readonly string[], only: string | undefined, choice: WindowChoice): Model[] {
@@ -117,15 +119,14 @@ const failures = (all: Merged): number => all.instanceErrors + all.timedOut
 function figures(parts: {
   readonly all: Merged
   readonly earlier: Merged
-  readonly slices: readonly Slice[]
-  readonly buckets: readonly Bucket[]
+  readonly points: readonly Point[]
   readonly span: Span
   readonly now: number
 }): Model[] {
-  const { all, earlier, slices, buckets, span, now } = parts
-  const first = startOf(Math.min(...slices.map((slice) => slice.atUnixMs)), span)
+  const { all, earlier, points, span, now } = parts
+  const first = startOf(points[0]?.atUnixMs ?? now, span)
   const perSecond = all.calls / Math.max(1, (now - first) / 1000)
-  const peak = Math.max(perSecond, ...buckets.map((bucket) => bucket.perSecond))
+  const peak = Math.max(perSecond, ...points.map((point) => point.perSecond))
   const was = (ms: number): string =>
     earlier.completed === 0 ? 'nothing before to compare with' : `p99 was ${formatDuration(ms)} the window before`
   return [
@@ -159,7 +160,8 @@ function triple(histogram: { percentile(ratio: number): number }): Model {
   return { value: values.map(text).join(' / '), unit: inMs ? 'ms' : 's', long: true }
 }
 
-interface Bucket {
+/** One bucket as the charts have it. */
+interface Point {
   readonly atUnixMs: number
   readonly perSecond: number
   readonly sum: Merged
@@ -169,36 +171,29 @@ interface Bucket {
 const startOf = (at: number, { oldestUnixMs, bucketMs }: Span): number => (oldestUnixMs < at + bucketMs ? Math.max(at, oldestUnixMs) : at)
 
 /** All buckets from the first call on; the running one only once it says something, or when there are few others. */
-function bucketsOf(slices: readonly Slice[], span: Span, now: number): Bucket[] {
-  const byStart = new Map<number, Slice[]>()
-  for (const slice of slices) {
-    const bucket = byStart.get(slice.atUnixMs)
-    if (bucket === undefined) byStart.set(slice.atUnixMs, [slice])
-    else bucket.push(slice)
+function pointsOf(sums: readonly Pick<Point, 'atUnixMs' | 'sum'>[], span: Span, now: number): Point[] {
+  const points: Point[] = []
+  for (const { atUnixMs, sum } of sums) {
+    if (points.length === 0 && sum.calls === 0) continue
+    if (now - atUnixMs < Math.min(SHOWN_AFTER_MS, span.bucketMs) && points.length >= BUCKETS_FEW) continue
+    const coveredMs = Math.min(atUnixMs + span.bucketMs, now) - startOf(atUnixMs, span)
+    points.push({ atUnixMs, sum, perSecond: sum.calls / (Math.max(1000, coveredMs) / 1000) })
   }
-  const first = Math.min(...byStart.keys())
-  const buckets: Bucket[] = []
-  for (let at = first; at < span.toUnixMs; at += span.bucketMs) {
-    if (now - at < Math.min(SHOWN_AFTER_MS, span.bucketMs) && buckets.length >= BUCKETS_FEW) continue
-    const sum = mergeSlices(byStart.get(at) ?? [])
-    const coveredMs = Math.min(at + span.bucketMs, now) - startOf(at, span)
-    buckets.push({ atUnixMs: at, sum, perSecond: sum.calls / (Math.max(1000, coveredMs) / 1000) })
-  }
-  return buckets
+  return points
 }
 
-function charts({ buckets, span, now }: { readonly buckets: readonly Bucket[]; readonly span: Span; readonly now: number }): Chart[] {
+function charts({ points, span, now }: { readonly points: readonly Point[]; readonly span: Span; readonly now: number }): Chart[] {
   const common = {
     ...span,
     // A log younger than the window fills the chart, instead of a corner of it.
-    fromUnixMs: Math.max(span.fromUnixMs, buckets[0]?.atUnixMs ?? 0),
-    toUnixMs: Math.max(now, (buckets.at(-1)?.atUnixMs ?? 0) + 1),
-    atUnixMs: buckets.map((bucket) => bucket.atUnixMs),
+    fromUnixMs: Math.max(span.fromUnixMs, points[0]?.atUnixMs ?? 0),
+    toUnixMs: Math.max(now, (points.at(-1)?.atUnixMs ?? 0) + 1),
+    atUnixMs: points.map((point) => point.atUnixMs),
   }
-  const series = (name: string, mark: Series['mark'], value: (bucket: Bucket) => number): Series => ({
+  const series = (name: string, mark: Series['mark'], value: (point: Point) => number): Series => ({
     name,
     mark,
-    values: buckets.map((bucket) => (Number.isFinite(value(bucket)) ? value(bucket) : undefined)),
+    values: points.map((point) => finite(value(point))),
   })
   const percentiles = (of: 'ttft' | 'e2e'): Series[] => [
     series('p50', 's1', ({ sum }) => sum[of].percentile(0.5) / 1000),
@@ -214,7 +209,7 @@ function charts({ buckets, span, now }: { readonly buckets: readonly Bucket[]; r
       kind: 'lines',
       title: 'Calls',
       unit: 'per second',
-      series: [series('calls', 's1', (bucket) => bucket.perSecond)],
+      series: [series('calls', 's1', (point) => point.perSecond)],
     }),
     createChart({
       ...common,
@@ -226,16 +221,19 @@ function charts({ buckets, span, now }: { readonly buckets: readonly Bucket[]; r
   ]
 }
 
-function instances(parts: {
-  readonly fleet: readonly InstanceNow[]
-  readonly slices: readonly Slice[]
-  readonly all: Merged
-  readonly now: number
-}): Model[] {
-  const { fleet, slices, all } = parts
+const finite = (value: number): number | undefined => (Number.isFinite(value) ? value : undefined)
+
+function instances(fleet: readonly InstanceNow[], buckets: readonly Bucket[]): Model[] {
+  const byInstance = Map.groupBy(
+    buckets.flatMap(({ slices }) => slices),
+    ({ pool, instanceId }) => `${instanceId} ${pool}`,
+  )
+  const calls = (pool: string): number => buckets.reduce((sum, bucket) => sum + bucket.sum(pool).calls, 0)
+  const byPool = new Map([...new Set(fleet.map((one) => one.pool))].map((pool) => [pool, calls(pool)]))
   return fleet.map((instance) => {
-    const own = mergeSlices(slices.filter((slice) => slice.instanceId === instance.instanceId))
-    const ofPool = slices.filter((slice) => slice.pool === instance.pool).reduce((sum, slice) => sum + slice.calls, 0)
+    const slices = byInstance.get(`${instance.instanceId} ${instance.pool}`) ?? []
+    const ofPool = byPool.get(instance.pool) ?? 0
+    const own = slices.reduce((sum, slice) => sum + slice.calls, 0)
     return {
       name: instance.name,
       pool: instance.pool,
@@ -244,11 +242,17 @@ function instances(parts: {
       state: { text: instance.state, tone: stateTone(instance.state) },
       inFlight: formatCount(instance.inFlight),
       kvUse: formatPercentWhole(instance.kvUsageRatio),
-      share: all.calls === 0 || ofPool === 0 ? undefined : formatPercent(own.calls / ofPool),
+      share: ofPool === 0 ? undefined : formatPercent(own / ofPool),
       expected: formatPercent(instance.expectedShareRatio),
-      e2e: formatSeconds(own.e2e.percentile(0.5)),
+      e2e: formatSeconds(medianE2e(slices)),
     }
   })
+}
+
+function medianE2e(slices: readonly Slice[]): number {
+  const all = new Histogram()
+  for (const { e2e } of slices) all.merge(e2e)
+  return all.percentile(0.5)
 }
 
 const hostOf = (url: string): string => (URL.canParse(url) ? new URL(url).host : url)

@@ -1,7 +1,7 @@
 import { FEATURE_HASH } from '../../plugin/log/read/columns.ts'
 import type { Decision } from '../../plugin/log/read/decision.ts'
 import type { Model } from '../answer.ts'
-import { formatNumber, formatPercentWhole, known } from '../format.ts'
+import { formatNumber, formatPercentWhole, formatSeconds, known } from '../format.ts'
 import type { RouterLine } from '../router-line.ts'
 
 /** What the router says of one policy. */
@@ -10,6 +10,15 @@ interface Wish {
   readonly instances: readonly string[]
   readonly probability: number
   readonly unknown?: string
+  readonly about?: boolean
+}
+
+/** What the router expects one instance to have made of the call, ms; null unknown. */
+interface Expected {
+  readonly instance: string
+  readonly ttftMs: number | null
+  readonly e2eMs: number | null
+  readonly othersMs: number | null
 }
 
 /** Which features decided, as the router found by asking the policy again. */
@@ -44,15 +53,24 @@ export async function whatIf(
   const answer = await line.ask({ method: 'POST', path: '/v1/what-if', body, withinMs: WITHIN_MS })
   if (answer.kind === 'unreachable') return said(`The router could not be asked: ${answer.why}.`)
   if (answer.status !== 200) return said('The router has no such pool any more.')
-  const { policies, because } = answer.body as { readonly policies: readonly Wish[]; readonly because?: Because }
+  const { policies, expected, because } = answer.body as {
+    readonly policies: readonly Wish[]
+    readonly expected?: readonly Expected[]
+    readonly because?: Because
+  }
   const wishes = policies.filter((one) => one.policy !== call.policy)
-  return { model: { problem: undefined, rows: rowsOf(wishes, decision), unknown: unknownOf(wishes) }, because }
+  const rows = rowsOf(wishes, decision, new Map((expected ?? []).map((one) => [one.instance, one])))
+  const about = wishes.filter((one) => one.about).map((one) => one.policy)
+  return {
+    model: { problem: undefined, rows, unknown: unknownOf(wishes), about: about.join(', '), timed: expected !== undefined },
+    because,
+  }
 }
 
-const said = (problem: string): { readonly model: Model } => ({ model: { problem, rows: [], unknown: [] } })
+const said = (problem: string): { readonly model: Model } => ({ model: { problem, rows: [], unknown: [], about: '', timed: false } })
 
 /** Policies that wish the same stand in one row, those that agree with what was done first. */
-function rowsOf(wishes: readonly Wish[], { candidates }: Decision): Model[] {
+function rowsOf(wishes: readonly Wish[], { candidates }: Decision, expected: ReadonlyMap<string, Expected>): Model[] {
   const [chosen] = candidates
   const costs = new Map(candidates.map((one) => [one.instance, one.cost]))
   const groups = Map.groupBy(
@@ -69,6 +87,9 @@ function rowsOf(wishes: readonly Wish[], { candidates }: Decision): Model[] {
         policies: own.map((one) => one.policy).join(', '),
         instances: instances.length === candidates.length ? 'any of them' : names,
         draws: draws ? `drawn, ${formatPercentWhole(own[0]?.probability)} each` : undefined,
+        ttft: rangeOf(instances.map((name) => expected.get(name)?.ttftMs)),
+        e2e: rangeOf(instances.map((name) => expected.get(name)?.e2eMs)),
+        others: rangeOf(instances.map((name) => expected.get(name)?.othersMs)),
         agrees: { text: same ? (draws ? 'perhaps the same' : 'the same') : 'another', tone: same ? 'good' : 'warn' },
         extra:
           extra === undefined || known(extra) === undefined || same
@@ -78,6 +99,14 @@ function rowsOf(wishes: readonly Wish[], { candidates }: Decision): Model[] {
       }
     })
     .sort((a, b) => a.order - b.order)
+}
+
+/** One time in seconds, or from the least to the greatest of several; undefined where one is not known. */
+function rangeOf(values: readonly (number | null | undefined)[]): string | undefined {
+  const ms = values.flatMap((value) => known(value ?? null) ?? [])
+  if (ms.length === 0 || ms.length < values.length) return undefined
+  const [least, most] = [formatSeconds(Math.min(...ms)), formatSeconds(Math.max(...ms))]
+  return least === most ? least : `${least} to ${most}`
 }
 
 function unknownOf(wishes: readonly Wish[]): Model[] {

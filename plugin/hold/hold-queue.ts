@@ -1,32 +1,7 @@
 import { Backlog, tokensOf } from './backlog.ts'
 import { FairShare } from './fair-share.ts'
+import { type HoldQueueOptions, withDefaults } from './hold-queue-options.ts'
 import type { HeldCall, HoldInstance, HoldRule } from './rule.ts'
-
-export interface HoldQueueOptions {
-  /** Calls held at once at most; one more is placed at once. */
-  readonly seatsMax: number
-  /** No call is held longer than this, but for overload. */
-  readonly heldMsMax: number
-  /**
-   * In overload so many times the wait that serving all in turn would mean when the call came, where that is more; 0: never longer than `heldMsMax`. A
-   * deadline below that wait ends for everybody at once, and the order with it.
-   */
-  readonly inTurnFactor: number
-  /** A fairness group's share of starts is kept above this times its share of arrivals, over about a minute; 0 is off. */
-  readonly fairFloorRatio: number
-}
-
-/** Each chosen: what would change them is beside them. */
-export const HOLD_QUEUE_DEFAULTS: HoldQueueOptions = {
-  // Some kilobytes of bookkeeping and an open connection each; choosing the next of 4,096 takes some 20 µs.
-  seatsMax: 4_096,
-  // Callers' own time-outs are minutes; the strict order without ageing held its unluckiest call for a minute.
-  heldMsMax: 60_000,
-  // 1 is the wait that nobody could complain of; a half more leaves the order its gain (`azure-code-over`: gain 12 % at 60 s flat, 35 % without any deadline).
-  inTurnFactor: 1.5,
-  // 1 would be first come, first served between groups, and undo most of what the order gains; 0 lets long answers starve.
-  fairFloorRatio: 0.5,
-}
 
 /** How long the front of the queue may be relied on where keys only age, and how many stand in it: nobody's rank moves much meanwhile. */
 const FRONT_HOLDS_MS = 250
@@ -62,8 +37,8 @@ interface Seat<T> {
  */
 export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance> {
   rule: HoldRule
-  readonly #options: HoldQueueOptions
-  readonly #fair: FairShare
+  #options: HoldQueueOptions
+  #fair: FairShare
   readonly #seats: Seat<T>[] = []
   readonly #bySeat = new Map<T, Seat<T>>()
   readonly #open: I[] = []
@@ -79,9 +54,7 @@ export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance
 
   constructor(parts: { readonly rule: HoldRule; readonly options?: Partial<HoldQueueOptions> }) {
     this.rule = parts.rule
-    // A bound that somebody set is a promise; only our own gives way to overload.
-    const promised = parts.options?.heldMsMax === undefined ? {} : { inTurnFactor: 0 }
-    this.#options = { ...HOLD_QUEUE_DEFAULTS, ...promised, ...parts.options }
+    this.#options = withDefaults(parts.options)
     this.#fair = new FairShare(this.#options.fairFloorRatio)
   }
 
@@ -94,6 +67,15 @@ export class HoldQueue<T extends HeldCall, I extends HoldInstance = HoldInstance
     this.rule = rule
     this.#front.length = 0
     for (const seat of this.#seats) seat.fixedKey = rule.fixedKey?.(seat.held) ?? 0
+  }
+
+  /** Other bounds from now on; who waits keeps the deadline it came with. */
+  takeOptions(given: Partial<HoldQueueOptions>, nowMs: number): void {
+    const { fairFloorRatio } = this.#options
+    this.#options = withDefaults(given)
+    if (this.#options.fairFloorRatio === fairFloorRatio) return
+    this.#fair = new FairShare(this.#options.fairFloorRatio)
+    for (const { held } of this.#seats) this.#fair.joined(held.call.caller.tenant, nowMs)
   }
 
   /** Earliest deadline, monotonic ms: ask `release` then at the latest. Infinity while nobody waits. */

@@ -102,7 +102,7 @@ export function describeDay(day: DriftDay): DriftReference {
 }
 
 /** Fewer calls in a day say nothing about drift. */
-const CALLS_LEAST = 500
+export const DRIFT_CALLS_LEAST = 500
 const INDEX_WATCH = 0.1
 const INDEX_ALARM = 0.25
 /** Features beyond the alarm that make the population another one: a single one may be a new client. */
@@ -132,14 +132,14 @@ export function judgeDrift(reference: DriftReference, day: DriftDay): DriftRepor
     lengthShift: shift(length.median, reference.lengthResidual.median),
     coverage80: day.coverage80,
   }
-  if (day.calls < CALLS_LEAST)
+  if (day.calls < DRIFT_CALLS_LEAST)
     return {
       calls: day.calls,
       features,
       ...figures,
       level: 'none',
       fallsBack: false,
-      words: `${day.calls} calls are too few to tell drift (${CALLS_LEAST} at least)`,
+      words: `${day.calls} calls are too few to tell drift (${DRIFT_CALLS_LEAST} at least)`,
     }
   const off = Number.isNaN(day.coverage80) ? 0 : Math.abs(day.coverage80 - 0.8)
   const moved = features.filter(({ index }) => index > INDEX_ALARM)
@@ -171,7 +171,10 @@ export function judgeDrift(reference: DriftReference, day: DriftDay): DriftRepor
 }
 
 /** Days in a row: one bad day alone may be an outage, so that a fall back needs two of the last three, and ends when two in a row are clean. */
-export function fallBackState(reports: readonly DriftReport[]): { readonly fallsBack: boolean; readonly words: string } {
+export function fallBackState(reports: readonly Pick<DriftReport, 'fallsBack' | 'words'>[]): {
+  readonly fallsBack: boolean
+  readonly words: string
+} {
   const last = reports.slice(-3)
   const bad = last.filter((report) => report.fallsBack).length
   const fallsBack = bad >= 2

@@ -7,11 +7,16 @@ import type { TraceCall } from '../simulation/traces.ts'
 import type { NightDesk } from './night-desk.ts'
 import { POLICY_MODEL_FILE } from './policy-folder.ts'
 import { encodePolicy } from './policy-net.ts'
+import type { Objective } from './policy-objective.ts'
+import type { SearchState } from './policy-search.ts'
 import { type PolicyProgress, type TrainedPolicy, trainPolicy } from './policy-train.ts'
 import { type ModelFiles, versionOf } from './registry.ts'
 
 /** Size of one generation of a night: half of the shipped model's, since it goes on from a trained one and knows its fleet. */
 export const NIGHT_SEARCH = { population: 24, tasks: 6, averagedGenerations: 10, validationTasks: 12 } as const
+
+/** Where the search is, for the trainer that takes the run up again. */
+const SEARCH_FILE = 'policy-search.json'
 
 export interface NightPolicy {
   readonly model: LearnedModel
@@ -30,26 +35,35 @@ export interface NightPolicyParts {
   readonly calls: readonly ServedCall[]
   readonly champion: LearnedModel
   readonly seed: number
+  /** What is searched for. */
+  readonly objective: Objective
   /** How long: so many generations, or as many as fit into the minutes. */
   readonly length: { readonly generations: number } | { readonly minutes: number }
 }
 
 /** Searches a challenger on the twin of the fleet, from the champion on. */
 export async function trainNightPolicy(parts: NightPolicyParts): Promise<NightPolicy> {
-  const { desk, champion, seed } = parts
+  const { desk, champion, seed, objective } = parts
   const domain = { kind: 'own', fleet: parts.fleet, calls: traceOf(parts.calls) } as const
-  const generations = 'generations' in parts.length ? parts.length.generations : await generationsIn(parts.length.minutes, parts, domain)
+  const kept = desk.kept<{ readonly generations: number; readonly state: SearchState }>(SEARCH_FILE)
+  const generations =
+    kept?.generations ??
+    ('generations' in parts.length ? parts.length.generations : await generationsIn(parts.length.minutes, parts, domain))
+  if (kept) desk.say(`the search goes on after generation ${kept.state.generation} of ${generations}`)
   const trained = await trainPolicy({
     domain,
     seed,
     champion,
+    objective,
     workers: 0,
     plan: { ...NIGHT_SEARCH, generations },
     signal: desk.signal,
+    resume: kept?.state,
+    checkpoint: (state) => desk.keep(SEARCH_FILE, { generations, state }),
     told: ({ generation, centreLoss, bestLoss }) => {
       desk.progress('policy', generation / generations)
       desk.plot([
-        { curve: 'policy: ln of mean E2E over least-request', x: generation, y: centreLoss },
+        { curve: `policy: ln of ${objective.kind === 'slo' ? 'calls late' : 'mean E2E'} over least-request`, x: generation, y: centreLoss },
         { curve: 'policy: best candidate', x: generation, y: bestLoss },
       ])
     },
@@ -62,7 +76,7 @@ export async function trainNightPolicy(parts: NightPolicyParts): Promise<NightPo
 /** How many generations the time is enough for, by the time that the first two take. */
 async function generationsIn(
   minutes: number,
-  { desk, clock, champion, seed }: NightPolicyParts,
+  { desk, clock, champion, seed, objective }: NightPolicyParts,
   domain: Parameters<typeof trainPolicy>[0]['domain'],
 ): Promise<number> {
   const beganMs = clock.nowMs()
@@ -70,6 +84,7 @@ async function generationsIn(
     domain,
     seed,
     champion,
+    objective,
     workers: 0,
     plan: { ...NIGHT_SEARCH, generations: 2, validationTasks: 0 },
     signal: desk.signal,

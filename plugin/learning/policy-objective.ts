@@ -1,11 +1,14 @@
 import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
 import { type Arm, playArm } from '../simulation/scenario/arm.ts'
-import type { Score } from '../simulation/scenario/score.ts'
+import { LIMITS, type Score } from '../simulation/scenario/score.ts'
 import type { Task } from './policy-domain.ts'
 
 /** What a candidate is judged by, task by task: ln of the mean E2E over the reference's, and what tails and losses cost on top. */
 export interface Objective {
   readonly kind: 'latency' | 'slo'
+  /** Where it is the share of calls in time: until the first token, and until the last for each token of the answer on top, ms. */
+  readonly ttftLimitMs: number
+  readonly perTokenLimitMs: number
   /** Price of each e-fold of E2E p99 above the allowed ratio of the reference's. */
   readonly e2eP99Weight: number
   readonly ttftP99Weight: number
@@ -23,6 +26,8 @@ export interface Objective {
 /** Allowed ratios stand a little inside the bars, so that unseen seeds stay inside too; a price of 1 buys no mean with the same share of tail. */
 export const OBJECTIVE: Objective = {
   kind: 'latency',
+  ttftLimitMs: LIMITS.ttftMs,
+  perTokenLimitMs: LIMITS.perTokenMs,
   e2eP99Weight: 1,
   ttftP99Weight: 0.6,
   e2eP99Ratio: 1.1,
@@ -31,6 +36,11 @@ export const OBJECTIVE: Objective = {
   overTtftP99Ratio: 1,
   lostWeight: 10,
   beyondGoalWeight: 0.15,
+}
+
+/** The objective as the settings of a night have it, prices and allowed tails as ever. */
+export function objectiveOf(wanted: { readonly kind: Objective['kind']; readonly ttftMs: number; readonly perTokenMs: number }): Objective {
+  return { ...OBJECTIVE, kind: wanted.kind, ttftLimitMs: wanted.ttftMs, perTokenLimitMs: wanted.perTokenMs }
 }
 
 /** The rules every task is played under once, for the tails' references. */
@@ -42,16 +52,17 @@ export interface References {
 const LEARNED_ARM: Arm = { policy: 'learned' }
 
 /** Plays the task under the model with these parameters. */
-export function playModel(task: Task, parameters: Float32Array, arm: Arm = LEARNED_ARM): Score {
-  return play(task, arm, parameters)
+export function playModel(task: Task, objective: Objective, parameters: Float32Array): Score {
+  return play(task, objective, LEARNED_ARM, parameters)
 }
 
 /** Plays the task under the two rules that tails are held against. */
-export function playReferences(task: Task): References {
-  return { leastRequest: play(task, { policy: 'least-request' }), roundRobin: play(task, { policy: 'round-robin' }) }
+export function playReferences(task: Task, objective: Objective): References {
+  return { leastRequest: play(task, objective, { policy: 'least-request' }), roundRobin: play(task, objective, { policy: 'round-robin' }) }
 }
 
-function play({ plan, fleet, calls, script, believes }: Task, arm: Arm, parameters?: Float32Array): Score {
+function play(task: Task, { ttftLimitMs, perTokenLimitMs }: Objective, arm: Arm, parameters?: Float32Array): Score {
+  const { plan, fleet, calls, script, believes } = task
   return playArm(arm, {
     scenario: {
       name: plan.family,
@@ -65,6 +76,7 @@ function play({ plan, fleet, calls, script, believes }: Task, arm: Arm, paramete
     seed: plan.seed,
     routers: plan.routers,
     scrapeMs: plan.scrapeMs,
+    limits: { ttftMs: ttftLimitMs, perTokenMs: perTokenLimitMs },
     ...(believes ? { believes } : {}),
     ...(parameters ? { model: { version: 'candidate', featureHash: LEARNED_FEATURE_HASH, parameters } } : {}),
   })

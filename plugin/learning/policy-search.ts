@@ -75,6 +75,24 @@ const HOLD_BLOCK = 'hold.conditions'
 /** Everything before this parameter belongs to the hidden units. */
 const LINEAR_FROM = BLOCKS.find(({ name }) => name === 'place.linear')?.offset ?? 0
 
+/** A search between two generations. Plain JSON. */
+export interface SearchState {
+  /** Generations that were played. */
+  readonly generation: number
+  readonly mean: readonly number[]
+  readonly spread: readonly number[]
+  /** Means of the last generations, oldest first. */
+  readonly means: readonly (readonly number[])[]
+}
+
+interface SearchParts {
+  readonly start: Float32Array
+  readonly plan: SearchPlan
+  readonly rng: Rng
+  /** Where a search of the same start, plan and dice was. */
+  readonly resume?: SearchState | undefined
+}
+
 /** Mean and spreads of the search, and what was asked last: `ask` for candidates, `tell` what they lost. */
 export class Search {
   readonly #plan: SearchPlan
@@ -86,12 +104,26 @@ export class Search {
   #draws: Float64Array[] = []
   #generation = 0
 
-  constructor({ start, plan, rng }: { readonly start: Float32Array; readonly plan: SearchPlan; readonly rng: Rng }) {
+  constructor({ start, plan, rng, resume }: SearchParts) {
     this.#plan = plan
     this.#rng = rng
-    this.#mean = Float64Array.from(start)
-    this.#spread = spreads(plan)
+    this.#mean = Float64Array.from(resume?.mean ?? start)
+    this.#spread = resume ? Float64Array.from(resume.spread) : spreads(plan)
     this.#utilities = utilitiesOf(plan.population)
+    // The dice have to be where they were: what was drawn before is drawn again.
+    for (let generation = 0; generation < (resume?.generation ?? 0); generation++) this.ask()
+    this.#means.push(...(resume?.means ?? []).map((one) => Float64Array.from(one)))
+    this.#generation = resume?.generation ?? 0
+  }
+
+  /** All that a search needs to go on from here. */
+  state(): SearchState {
+    return {
+      generation: this.#generation,
+      mean: [...this.#mean],
+      spread: [...this.#spread],
+      means: this.#means.map((one) => [...one]),
+    }
   }
 
   /** Candidates of this generation: each draw with its mirror image. */

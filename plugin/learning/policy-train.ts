@@ -3,7 +3,7 @@ import { createRng, type Rng } from '../rng.ts'
 import { openCrew } from './policy-crew.ts'
 import { Domain, type DomainSpec } from './policy-domain.ts'
 import { OBJECTIVE, type Objective } from './policy-objective.ts'
-import { drawHoldBack, SEARCH_PLAN, Search, type SearchPlan } from './policy-search.ts'
+import { drawHoldBack, SEARCH_PLAN, Search, type SearchPlan, type SearchState } from './policy-search.ts'
 import type { TaskPlan } from './policy-tasks.ts'
 
 /** How far a training is; told after each generation. */
@@ -29,6 +29,10 @@ export interface PolicyParts {
   readonly told?: (progress: PolicyProgress) => void
   /** Called now and then with the model so far, so that a long run leaves something. */
   readonly kept?: (parameters: Float32Array, generation: number) => void
+  /** Called after each generation with all that the search needs to go on from there. */
+  readonly checkpoint?: (state: SearchState) => void
+  /** Where an earlier search of the same domain, seed, plan and champion was: the result is the same as if it had gone on. */
+  readonly resume?: SearchState | undefined
   readonly signal?: AbortSignal
   /** Ends the search after the generation under way, with the result of those played: the same as planning so many. */
   readonly enough?: AbortSignal
@@ -50,10 +54,10 @@ export async function trainPolicy(parts: PolicyParts): Promise<TrainedPolicy> {
   const rng = createRng(parts.seed).stream('policy')
   const crew = await openCrew({ spec: parts.domain, objective, workers: parts.workers ?? 0 })
   const start = parts.champion ? drawHoldBack(parts.champion.parameters, plan.heuristicHoldRatio) : startOf(rng)
-  const search = new Search({ start, plan, rng: rng.stream('candidates') })
+  const search = new Search({ start, plan, rng: rng.stream('candidates'), resume: parts.resume })
   const history: PolicyProgress[] = []
   try {
-    for (let generation = 0; generation < plan.generations && !parts.enough?.aborted; generation++) {
+    for (let generation = parts.resume?.generation ?? 0; generation < plan.generations && !parts.enough?.aborted; generation++) {
       parts.signal?.throwIfAborted()
       const plans = domain.plan({ tasks: plan.tasks, round: generation, rng: rng.stream(`tasks ${generation}`) })
       const candidates = [...search.ask(), search.centre()]
@@ -62,6 +66,7 @@ export async function trainPolicy(parts: PolicyParts): Promise<TrainedPolicy> {
       const progress = { generations: plan.generations, ...describe(losses, plans), generation: generation + 1 }
       history.push(progress)
       parts.told?.(progress)
+      parts.checkpoint?.(search.state())
       if ((generation + 1) % 5 === 0) parts.kept?.(search.result(), generation + 1)
     }
     const result = search.result()

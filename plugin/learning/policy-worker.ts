@@ -34,7 +34,7 @@ export class Judge {
   judge({ id, plan, candidates }: Judging): Judged {
     const { task, references } = this.#open(plan)
     const given = { over: plan.over, goal: plan.goal, objective: this.#objective }
-    return { id, losses: candidates.map((parameters) => lossOf(playModel(task, parameters), references, given)) }
+    return { id, losses: candidates.map((parameters) => lossOf(playModel(task, this.#objective, parameters), references, given)) }
   }
 
   #open(plan: TaskPlan): { readonly task: Task; readonly references: References } {
@@ -43,7 +43,7 @@ export class Judge {
     if (known) return known
     if (this.#opened.size >= OPENED_MAX) this.#opened.delete(this.#opened.keys().next().value as string)
     const task = this.#domain.open(plan)
-    const made = { task, references: playReferences(task) }
+    const made = { task, references: playReferences(task, this.#objective) }
     this.#opened.set(key, made)
     return made
   }

@@ -2,8 +2,9 @@
  * Durations that add up: counts in buckets whose bounds grow by a constant factor, so that any percentile is known within
  * RELATIVE_ERROR_RATIO and histograms of minutes, instances and restarts merge by adding counts. Masson, Rim, Lee: "DDSketch", 2019,
  * VLDB, section 2.1; ours keeps every bucket (a duration between 1 µs and a day needs 1,270 of them, real slices hold a few dozen),
- * so there is nothing to collapse. Written here rather than imported: the known libraries carry a protobuf encoding or a dense
- * array of counts, and a rollup row needs the few dozen bytes of a sparse one.
+ * so there is nothing to collapse. Counts stand in one array from the least bucket to the greatest, since pages merge thousands of
+ * histograms; stored they are sparse. Written here rather than imported: the known libraries carry a protobuf encoding or a dense one, and a
+ * rollup row needs the few dozen bytes of a sparse one.
  */
 
 /** A percentile is at most this far from the exact one, relative to it. Chosen: finer than a chart shows, coarse enough for small rows. */
@@ -17,11 +18,15 @@ const BUCKETS_PER_E = 1 / Math.log(GROWTH)
 const FORMAT = 1
 /** Format byte, then sum, min and max as doubles. */
 const HEADER_BYTES = 25
+/** Room beyond a bucket that did not fit, so that an array does not grow with each new value. */
+const SPARE = 32
+const NONE = new Float64Array()
 
 /** Counts of values by log-spaced bucket, with their exact number, sum, least and greatest. */
 export class Histogram {
-  readonly #counts = new Map<number, number>()
-  #sorted: readonly number[] | undefined
+  /** Counts of the buckets from `#first` on. */
+  #counts = NONE
+  #first = 0
   #zeros = 0
   #count = 0
   #sum = 0
@@ -52,12 +57,8 @@ export class Histogram {
   /** Counts one value ≥ 0. Throws on anything else: an unknown duration is not a zero. */
   add(value: number): void {
     if (!(value >= 0 && value < Number.POSITIVE_INFINITY)) throw new Error(`a histogram counts finite values of at least 0, got ${value}`)
-    this.#sorted = undefined
     if (value < SMALLEST_VALUE) this.#zeros += 1
-    else {
-      const bucket = Math.ceil(Math.log(value) * BUCKETS_PER_E)
-      this.#counts.set(bucket, (this.#counts.get(bucket) ?? 0) + 1)
-    }
+    else this.#put(Math.ceil(Math.log(value) * BUCKETS_PER_E), 1)
     this.#count += 1
     this.#sum += value
     this.#min = Math.min(this.#min, value)
@@ -66,8 +67,12 @@ export class Histogram {
 
   /** Adds all that `other` counted. */
   merge(other: Histogram): void {
-    this.#sorted = undefined
-    for (const [bucket, count] of other.#counts) this.#counts.set(bucket, (this.#counts.get(bucket) ?? 0) + count)
+    const { length } = other.#counts
+    if (length > 0) {
+      this.#reach(other.#first, other.#first + length - 1)
+      const shift = other.#first - this.#first
+      for (let i = 0; i < length; i++) (this.#counts[shift + i] as number) += other.#counts[i] as number
+    }
     this.#zeros += other.#zeros
     this.#count += other.#count
     this.#sum += other.#sum
@@ -82,16 +87,16 @@ export class Histogram {
     if (rank === this.#count) return this.#max
     let seen = this.#zeros
     if (seen >= rank) return this.#min
-    for (const bucket of this.#buckets()) {
-      seen += this.#counts.get(bucket) ?? 0
-      if (seen >= rank) return Math.min(this.#max, Math.max(this.#min, (2 * GROWTH ** bucket) / (GROWTH + 1)))
+    for (let i = 0; i < this.#counts.length; i++) {
+      seen += this.#counts[i] as number
+      if (seen >= rank) return Math.min(this.#max, Math.max(this.#min, (2 * GROWTH ** (this.#first + i)) / (GROWTH + 1)))
     }
     return this.#max
   }
 
   /** Upper bound and count of each bucket in ascending order, for charts; values counted as zero come under 0. */
   buckets(): { readonly upTo: number; readonly count: number }[] {
-    const rows = this.#buckets().map((bucket) => ({ upTo: GROWTH ** bucket, count: this.#counts.get(bucket) ?? 0 }))
+    const rows = this.#buckets().map((bucket) => ({ upTo: GROWTH ** bucket, count: this.#countIn(bucket) }))
     return this.#zeros > 0 ? [{ upTo: 0, count: this.#zeros }, ...rows] : rows
   }
 
@@ -110,7 +115,7 @@ export class Histogram {
     for (const bucket of buckets) {
       const step = bucket - last
       putVarint(bytes, step >= 0 ? step * 2 : -step * 2 - 1)
-      putVarint(bytes, this.#counts.get(bucket) ?? 0)
+      putVarint(bytes, this.#countIn(bucket))
       last = bucket
     }
     return Uint8Array.from(bytes)
@@ -119,7 +124,6 @@ export class Histogram {
   /** Adds what `bytes` (made by `encode`) counted; an empty blob adds nothing. Throws when they are not a histogram. */
   mergeEncoded(bytes: Uint8Array): void {
     if (bytes.length === 0) return
-    this.#sorted = undefined
     if (bytes[0] !== FORMAT || bytes.length < HEADER_BYTES + 2)
       throw new Error(`not a histogram: ${bytes.length} bytes, format ${bytes[0]}`)
     const header = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES)
@@ -131,7 +135,7 @@ export class Histogram {
       const step = takeVarint(bytes, at)
       bucket += step % 2 === 0 ? step / 2 : -(step + 1) / 2
       const inBucket = takeVarint(bytes, at)
-      this.#counts.set(bucket, (this.#counts.get(bucket) ?? 0) + inBucket)
+      this.#put(bucket, inBucket)
       count += inBucket
     }
     this.#zeros += zeros
@@ -141,10 +145,32 @@ export class Histogram {
     this.#max = Math.max(this.#max, header.getFloat64(17, true))
   }
 
-  /** Sorted once for all percentiles that are asked until something is added. */
-  #buckets(): readonly number[] {
-    this.#sorted ??= [...this.#counts.keys()].sort((a, b) => a - b)
-    return this.#sorted
+  /** Those with a count, in ascending order. */
+  #buckets(): number[] {
+    const buckets: number[] = []
+    for (let i = 0; i < this.#counts.length; i++) if ((this.#counts[i] as number) > 0) buckets.push(this.#first + i)
+    return buckets
+  }
+
+  #countIn(bucket: number): number {
+    return this.#counts[bucket - this.#first] ?? 0
+  }
+
+  #put(bucket: number, count: number): void {
+    if (!(bucket >= this.#first && bucket < this.#first + this.#counts.length)) this.#reach(bucket, bucket)
+    ;(this.#counts[bucket - this.#first] as number) += count
+  }
+
+  /** Makes room for the buckets from `low` to `high`. */
+  #reach(low: number, high: number): void {
+    const { length } = this.#counts
+    if (length > 0 && low >= this.#first && high < this.#first + length) return
+    const first = length === 0 ? low : low < this.#first ? low - SPARE : this.#first
+    const end = length === 0 ? high + 1 : Math.max(this.#first + length, high >= this.#first + length ? high + 1 + SPARE : 0)
+    const counts = new Float64Array(end - first)
+    counts.set(this.#counts, length === 0 ? 0 : this.#first - first)
+    this.#counts = counts
+    this.#first = first
   }
 }
 

@@ -1,6 +1,8 @@
 import type { FleetChange } from './control/fleet-changes.ts'
+import type { InstanceChange } from './control/instance-changes.ts'
+import type { PackedRows } from './packing.ts'
 import type { Batch } from './queue.ts'
-import type { Intent, LogStats, TrialEnding } from './rows.ts'
+import type { Finding, Intent, LogStats } from './rows.ts'
 
 /** How long and how much is kept. */
 export interface Retention {
@@ -18,6 +20,11 @@ export interface ThreadData {
   readonly intentKinds?: readonly string[]
 }
 
+/** A batch on its way between the threads. */
+export interface PackedBatch extends Omit<Batch, 'rows'> {
+  readonly rows: PackedRows
+}
+
 /** Router to log thread. */
 export type ToThread =
   | {
@@ -25,11 +32,11 @@ export type ToThread =
       /** Names the router process: with `sequence`, what makes a batch sent twice count once. */
       readonly source: string
       readonly sequence: number
-      readonly batch: Batch
+      readonly batch: PackedBatch
       readonly stats: LogStats
     }
   | { readonly kind: 'answer'; readonly intentId: number; readonly state: 'done' | 'refused'; readonly text: string }
-  | { readonly kind: 'end trial'; readonly ending: TrialEnding }
+  | { readonly kind: 'finding'; readonly finding: Finding }
   | { readonly kind: 'retain'; readonly retention: Retention }
   | { readonly kind: 'close' }
 
@@ -46,6 +53,8 @@ export interface Standing {
   readonly isOff: boolean
   /** What people changed of the fleet's list. */
   readonly fleetChanges: readonly FleetChange[]
+  /** Instances that are not what they were. */
+  readonly instanceChanges: readonly InstanceChange[]
 }
 
 /** Log thread to router. */

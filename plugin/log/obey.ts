@@ -1,11 +1,12 @@
 import type { Clock } from '../clock.ts'
 import { type Door, openDoor } from './control/door.ts'
+import { keepFinding } from './control/findings.ts'
 import { listFleetChanges } from './control/fleet-changes.ts'
+import { listInstanceChanges } from './control/instance-changes.ts'
 import { createIntents, type Intents, listDrained } from './control/intents.ts'
 import { readSwitchedOff } from './control/kill-switch.ts'
-import { endTrial, TRIAL_RUNNER } from './control/trials.ts'
 import type { Standing } from './messages.ts'
-import type { Intent, TrialEnding } from './rows.ts'
+import type { Finding, Intent } from './rows.ts'
 
 /** The log thread's side of `control.sqlite`: finds what was asked, marks what was answered. Each may throw while the file is busy. */
 export interface IntentDesk {
@@ -14,9 +15,9 @@ export interface IntentDesk {
   fresh(): Intent[]
   /** Marks an intent; when the file is busy it is kept and marked by a later `settle`. */
   answer(intentId: number, answer: { readonly state: 'done' | 'refused'; readonly text: string }): void
-  /** Ends a trial for the router; kept and done by a later `settle` while the file is busy. */
-  endTrial(ending: TrialEnding): void
-  /** Marks and ends what could not be before. */
+  /** Keeps what the router found; done by a later `settle` while the file is busy. */
+  report(finding: Finding): void
+  /** Marks and keeps what could not be before. */
   settle(): void
   close(): void
 }
@@ -31,11 +32,11 @@ export function openIntentDesk(parts: { readonly path: string; readonly clock: C
   const intents: Intents = createIntents(door, clock)
   const handedOut = new Set<number>()
   const unmarked = new Map<number, { readonly state: 'done' | 'refused'; readonly text: string }>()
-  const unended = new Set<TrialEnding>()
+  const unkept = new Set<Finding>()
   const settle = (): void => {
-    for (const ending of unended) {
-      door.together(() => endTrial(door, { ...ending, by: TRIAL_RUNNER }, clock.nowUnixMs()))
-      unended.delete(ending)
+    for (const finding of unkept) {
+      keepFinding(door, finding, clock.nowUnixMs())
+      unkept.delete(finding)
     }
     for (const [intentId, answer] of unmarked) {
       intents.answer(intentId, answer)
@@ -48,6 +49,7 @@ export function openIntentDesk(parts: { readonly path: string; readonly clock: C
       drained: listDrained(door).map(({ pool, instance }) => ({ pool, instance })),
       isOff: readSwitchedOff(door) !== undefined,
       fleetChanges: listFleetChanges(door),
+      instanceChanges: listInstanceChanges(door),
     },
     fresh() {
       const fresh = intents.open(kinds).filter(({ intentId }) => !handedOut.has(intentId))
@@ -58,8 +60,8 @@ export function openIntentDesk(parts: { readonly path: string; readonly clock: C
       unmarked.set(intentId, answer)
       settle()
     },
-    endTrial(ending) {
-      unended.add(ending)
+    report(finding) {
+      unkept.add(finding)
       settle()
     },
     settle,

@@ -5,8 +5,9 @@ import { crossable } from './crossing.ts'
 import { createIntentInbox } from './inbox.ts'
 import type { FromThread, Retention, Standing, ThreadData, ToThread } from './messages.ts'
 import { MigrationRefused } from './migrate.ts'
+import { Packer, transferred } from './packing.ts'
 import { type Batch, RowQueue } from './queue.ts'
-import type { Intent, Log, LogRow, LogStats, TrialEnding } from './rows.ts'
+import type { Finding, Intent, Log, LogRow, LogStats } from './rows.ts'
 
 export interface LogParts {
   /** Holds `log.sqlite` and `control.sqlite`; both are made or migrated here. Must exist. */
@@ -54,7 +55,7 @@ export async function openLog(parts: LogParts): Promise<Log> {
     append: (row) => line.append(row),
     stats: () => line.stats(),
     onIntent: (obey) => line.onIntent(obey),
-    endTrial: (ending) => line.endTrial(ending),
+    report: (finding) => line.report(finding),
     ...standing,
     retain: (retention) => line.retain(retention),
     flush: () => line.flush(),
@@ -84,6 +85,7 @@ interface Flush {
 class LogLine {
   readonly #parts: LogParts
   readonly #queue: RowQueue
+  readonly #packer = new Packer()
   /** With the sequence number, names a batch for good. */
   readonly #source = randomUUID()
   readonly #opened = Promise.withResolvers<Standing>()
@@ -91,7 +93,8 @@ class LogLine {
   readonly #flushes = new Set<Flush>()
   readonly #intents = createIntentInbox((answer) => this.#thread?.postMessage(answer satisfies ToThread))
   #state: 'opening' | 'open' | 'closing' = 'opening'
-  readonly #endings: TrialEnding[] = []
+  /** Found while there was no thread to keep it. */
+  readonly #findings: Finding[] = []
   #thread: Worker | undefined
   #timer: NodeJS.Timeout | undefined
   #inFlight: InFlight | undefined
@@ -137,9 +140,9 @@ class LogLine {
     this.#intents.onIntent(obey)
   }
 
-  endTrial(ending: TrialEnding): void {
-    if (this.#thread === undefined) this.#endings.push(ending)
-    else this.#thread.postMessage({ kind: 'end trial', ending } satisfies ToThread)
+  report(finding: Finding): void {
+    if (this.#thread === undefined) this.#findings.push(finding)
+    else this.#thread.postMessage({ kind: 'finding', finding } satisfies ToThread)
   }
 
   stats(): LogStats {
@@ -194,8 +197,9 @@ class LogLine {
     } else if (message.kind === 'ready') {
       this.#thread = from
       if (this.#state === 'opening') this.#state = 'open'
-      this.#opened.resolve({ drained: message.drained, isOff: message.isOff, fleetChanges: message.fleetChanges })
-      for (const ending of this.#endings.splice(0)) this.endTrial(ending)
+      const { kind: _, ...standing } = message
+      this.#opened.resolve(standing)
+      for (const finding of this.#findings.splice(0)) this.report(finding)
       if (this.#inFlight !== undefined) this.#send(this.#inFlight)
       else this.#post()
     }
@@ -237,16 +241,21 @@ class LogLine {
   }
 
   #send(inFlight: InFlight): void {
-    const message = { kind: 'batch', source: this.#source, stats: this.stats(), ...inFlight } as const
     try {
-      this.#thread?.postMessage(message satisfies ToThread)
+      this.#hand(inFlight)
     } catch (cause) {
       const batch = crossable(inFlight.batch)
       this.#rejectedRows += inFlight.batch.rows.length - batch.rows.length
       this.#complain(`a row cannot cross to the log thread: ${String(cause)}`)
       this.#inFlight = { ...inFlight, batch }
-      this.#thread?.postMessage({ ...message, batch } satisfies ToThread)
+      this.#hand(this.#inFlight)
     }
+  }
+
+  #hand({ sequence, batch }: InFlight): void {
+    const rows = this.#packer.pack(batch.rows)
+    const message = { kind: 'batch', source: this.#source, stats: this.stats(), sequence, batch: { ...batch, rows } } as const
+    this.#thread?.postMessage(message satisfies ToThread, transferred(rows))
   }
 
   #settle(message: Extract<FromThread, { kind: 'written' }>): void {

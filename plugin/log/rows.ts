@@ -2,6 +2,7 @@ import type { Call } from '../call/call.ts'
 import type { Outcome, OutcomeKind } from '../outcome/outcome.ts'
 import type { Reason } from '../placement/policy.ts'
 import type { FleetChange } from './control/fleet-changes.ts'
+import type { InstanceChange } from './control/instance-changes.ts'
 import type { Retention } from './messages.ts'
 
 /** What the router hands to the log, plain and cloneable: it crosses a thread. The log thread turns it into SQL. */
@@ -181,6 +182,12 @@ export interface TrialEnding {
   readonly why: string
 }
 
+/** What the router found by itself and people should know: kept in `control.sqlite` with audit row and notice. */
+export type Finding =
+  | ({ readonly kind: 'trial over' } & TrialEnding)
+  | ({ readonly kind: 'instance changed' } & InstanceChange)
+  | ({ readonly kind: 'change over' } & Pick<InstanceChange, 'pool' | 'instance' | 'words'>)
+
 /** What somebody asked the router to do. */
 export interface Intent {
   readonly intentId: number
@@ -207,14 +214,16 @@ export interface Log {
   stats(): LogStats
   /** Called with each open intent, once; resolve with the answer to mark it done, reject to mark it refused with the error's message. */
   onIntent(obey: (intent: Intent) => Promise<string>): void
-  /** Ends a trial in `control.sqlite`, with audit row and notice; tried again while the file is busy. */
-  endTrial(ending: TrialEnding): void
+  /** Keeps a finding; tried again while the file is busy. */
+  report(finding: Finding): void
   /** Instances drained by intent, as stored, read at start. */
   readonly drained: readonly { readonly pool: string; readonly instance: string }[]
   /** Phasewise was switched off by intent and not on again, as stored, read at start. */
   readonly isOff: boolean
   /** What people changed of the fleet's list by intent, as stored, read at start. */
   readonly fleetChanges: readonly FleetChange[]
+  /** Instances that were noticed to be not what they were, as stored, read at start. */
+  readonly instanceChanges: readonly InstanceChange[]
   /** From now on so much is kept. */
   retain(retention: Retention): void
   /** Resolves when all appended so far is on disk. */

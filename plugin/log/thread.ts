@@ -1,10 +1,11 @@
 import Database from 'better-sqlite3'
 import type { Clock } from '../clock.ts'
-import type { FromThread, Retention, Standing, ThreadData, ToThread } from './messages.ts'
+import type { FromThread, PackedBatch, Retention, Standing, ThreadData, ToThread } from './messages.ts'
 import { databasePath, MigrationRefused, migrate, readMigrations } from './migrate.ts'
 import { type IntentDesk, openIntentDesk } from './obey.ts'
+import { unpack } from './packing.ts'
 import { createKeeper, type Keeper } from './retention.ts'
-import type { TrialEnding } from './rows.ts'
+import type { Finding, KeptRow } from './rows.ts'
 import { openWriter, type SentBatch, type Writer } from './writer.ts'
 
 /** The thread's end of the line to the router. */
@@ -29,7 +30,7 @@ const RETENTION_REST_MS = 20
 /** How long the thread waits for another process that migrates before it says so and tries again. */
 const MIGRATION_WAIT_MS = 2_000
 
-const NOTHING_STANDS: Standing = { drained: [], isOff: false, fleetChanges: [] }
+const NOTHING_STANDS: Standing = { drained: [], isOff: false, fleetChanges: [], instanceChanges: [] }
 
 /** Serves one router until it says close: writes batches, hands out intents, keeps the log within its bounds. Whatever fails is told and tried again. */
 export function serveLog(parts: { readonly port: ThreadPort; readonly data: ThreadData; readonly clock: Clock }): void {
@@ -64,7 +65,7 @@ export function serveLog(parts: { readonly port: ThreadPort; readonly data: Thre
     if (message.kind === 'batch') log.take(message)
     else if (message.kind === 'answer') control.answer(message)
     else if (message.kind === 'retain') log.retain(message.retention)
-    else if (message.kind === 'end trial') control.endTrial(message.ending)
+    else if (message.kind === 'finding') control.report(message.finding)
     else {
       clearInterval(looking)
       clearTimeout(keeping)
@@ -121,8 +122,9 @@ function createLogSide({ port, data, clock, trouble }: SideParts) {
   }
   return {
     open,
-    take(sent: SentBatch): void {
-      inHand = sent
+    take(sent: Omit<SentBatch, 'batch'> & { readonly batch: PackedBatch }): void {
+      const { batch } = sent
+      inHand = { ...sent, batch: { ...batch, rows: unpack(batch.rows) as KeptRow[] } }
       if (retry === undefined) tryWrite()
     },
     retain(wanted: Retention): void {
@@ -170,8 +172,8 @@ function createControlSide({ port, data, clock, trouble }: SideParts) {
     answer(message: Extract<ToThread, { kind: 'answer' }>): void {
       attempt('answering an intent', () => open().answer(message.intentId, message))
     },
-    endTrial(ending: TrialEnding): void {
-      attempt('ending a trial', () => open().endTrial(ending))
+    report(finding: Finding): void {
+      attempt('keeping what the router found', () => open().report(finding))
     },
     close: () => desk?.close(),
   }

@@ -2,7 +2,6 @@ import { solveSymmetric } from '../call/solve.ts'
 
 /** One answered call, as an instance's speed is watched by it. */
 export interface PacedCall {
-  readonly ttftMs: number
   /** NaN where there was one token or none. */
   readonly tpotMs: number
   readonly promptTokens: number
@@ -10,13 +9,12 @@ export interface PacedCall {
   readonly inFlight: number
 }
 
-/** An instance is not what it was. */
+/** An instance is not what it was, or not what it was since the change before. */
 export interface Change {
   /** Its time per token over what it was, at the same load; below 1: faster. */
   readonly factor: number
   /** Calls from the estimated beginning of the change to its notice. */
   readonly calls: number
-  readonly words: string
 }
 
 /** Calls that teach what is usual, before anything can be noticed. */
@@ -30,7 +28,7 @@ const BATCH = 10
 const LET_GO = 1
 const ALARM = 60
 /** A change below this is not worth a notice, ln: loads that were never seen before look like it. */
-const LEAST = Math.log(1.3)
+export const CHANGE_LEAST = Math.log(1.3)
 const LET_GO_LN = Math.log(1.25)
 const HELD_SPREADS = 6
 /** Batches taken together to see how far neighbours stray the same way: their mean strays further than that of independent ones. */
@@ -39,7 +37,7 @@ const WIDTH = 4
 
 /**
  * Notices that an instance became slower or faster than it was (another GPU, quantised weights, a noisy neighbour): time per token against what its own
- * earlier calls had at the same number in flight. No clock. `noticed` stays until `reset`, which also learns anew.
+ * earlier calls had at the same number in flight. No clock. What comes after a change is compared with what came since it, so that its end is noticed as well.
  */
 export class ChangeWatch {
   readonly #normal = new Float64Array(WIDTH * WIDTH)
@@ -55,31 +53,10 @@ export class ChangeWatch {
   #down = 0
   #upSums = { calls: 0, sum: 0 }
   #downSums = { calls: 0, sum: 0 }
-  #noticed: Change | undefined
-
-  get noticed(): Change | undefined {
-    return this.#noticed
-  }
-
-  /** Forgets all: the instance is taken for what it is from now on. */
-  reset(): void {
-    this.#normal.fill(0)
-    this.#moment.fill(0)
-    this.#beta = undefined
-    this.#seen = 0
-    this.#rows.length = 0
-    this.#figures.length = 0
-    this.#batch = []
-    this.#up = 0
-    this.#down = 0
-    this.#upSums = { calls: 0, sum: 0 }
-    this.#downSums = { calls: 0, sum: 0 }
-    this.#noticed = undefined
-  }
 
   /** Takes in a call; gives the change where this one made it certain. */
   add(call: PacedCall): Change | undefined {
-    if (!(call.tpotMs > 0) || this.#noticed) return undefined
+    if (!(call.tpotMs > 0)) return undefined
     const load = Math.log1p(call.inFlight)
     const row = Float64Array.of(1, load, load * load, Math.log1p(call.promptTokens) - 5)
     const figure = Math.log(call.tpotMs)
@@ -128,12 +105,13 @@ export class ChangeWatch {
     const sums = this.#up > ALARM ? this.#upSums : this.#down > ALARM ? this.#downSums : undefined
     if (!sums) return undefined
     const shift = sums.sum / sums.calls
-    if (Math.abs(shift) < LEAST) return undefined
-    const factor = Math.exp(shift)
-    const calls = sums.calls * BATCH
-    const words = `its time per token is ${factor.toFixed(2)} times what it was at the same load, for ${calls} calls: ${factor > 1 ? 'slower hardware, a neighbour or a fault' : 'faster hardware or smaller weights'}; its profile no longer holds`
-    this.#noticed = { factor, calls, words }
-    return this.#noticed
+    if (Math.abs(shift) < CHANGE_LEAST) return undefined
+    this.#mean += shift
+    this.#up = 0
+    this.#down = 0
+    this.#upSums = { calls: 0, sum: 0 }
+    this.#downSums = { calls: 0, sum: 0 }
+    return { factor: Math.exp(shift), calls: sums.calls * BATCH }
   }
 }
 

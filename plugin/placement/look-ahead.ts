@@ -1,6 +1,6 @@
 import type { InstanceView } from '../fleet/instance.ts'
 import type { EngineShape } from '../impact/engine-shape.ts'
-import { RollForward } from '../impact/roll-forward.ts'
+import { type NewCall, RollForward } from '../impact/roll-forward.ts'
 import { createArgmin } from './argmin.ts'
 import { cell, uncachedTokens } from './cell.ts'
 import { AT, CALL_AT } from './features.ts'
@@ -43,7 +43,8 @@ export function createImpact(parts: LookAheadParts): Policy {
   })
 }
 
-function newCall(candidates: Candidates, index: number) {
+/** The call as this candidate would have to serve it: what it has cached is not computed again. */
+export function newCall(candidates: Candidates, index: number): NewCall {
   const promptTokens = candidates.callRow[CALL_AT.promptTokens] as number
   const predicted = candidates.callRow[CALL_AT.predictedOutputTokens] as number
   return {

@@ -72,7 +72,8 @@ export function writeTerms(
   const { row, mean, spread, meanLn } = parts
   out[0] = 1
   out[1] = meanLn - CENTRE_LN
-  for (const [i, column] of SLOPE_COLUMNS.entries()) {
+  for (let i = 0; i < SLOPE_COLUMNS.length; i++) {
+    const column = SLOPE_COLUMNS[i] as number
     const deviation = spread[column] as number
     const value = deviation > 0 ? ((row[column] as number) - (mean[column] as number)) / deviation : 0
     out[2 + i] = Math.min(4, Math.max(-4, value))

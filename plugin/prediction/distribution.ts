@@ -1,4 +1,5 @@
 import { BUCKETS, EDGE_LN, FIRST_EDGE_TOKENS, positionOf, tokensAt } from '../call/length-axis.ts'
+import { freshDoubles } from './cells.ts'
 
 export { BUCKETS, positionOf, tokensAt } from '../call/length-axis.ts'
 
@@ -83,13 +84,17 @@ export class LengthDistribution {
     if (done <= 0) return this
     const from = cumulativeAt(this.cumulative, positionOf(done + 0.5))
     if (from >= 1 - 1e-9) return undefined
-    return new LengthDistribution(this.cumulative.map((value) => Math.max(0, (value - from) / (1 - from))))
+    const out = freshDoubles(BUCKETS + 1)
+    for (let k = 0; k <= BUCKETS; k++) out[k] = Math.max(0, ((this.cumulative[k] as number) - from) / (1 - from))
+    return new LengthDistribution(out)
   }
 
   /** The same, cut at a limit of tokens: what would go beyond ends there. */
   cut(limitTokens: number): LengthDistribution {
     const position = positionOf(Math.max(1, limitTokens) + 0.5)
-    return new LengthDistribution(this.cumulative.map((value, k) => (k >= position ? 1 : value)))
+    const out = freshDoubles(BUCKETS + 1)
+    for (let k = 0; k <= BUCKETS; k++) out[k] = k >= position ? 1 : (this.cumulative[k] as number)
+    return new LengthDistribution(out)
   }
 
   private meanBeyond(done: number): number {
@@ -118,7 +123,7 @@ function positionAt(cumulative: Cumulative, probability: number): number {
 
 /** Bucket probabilities as cumulative ones, scaled to end at 1. */
 export function accumulate(masses: ArrayLike<number>): Cumulative {
-  const cumulative = new Float64Array(BUCKETS + 1)
+  const cumulative = freshDoubles(BUCKETS + 1)
   for (let k = 0; k < BUCKETS; k++) cumulative[k + 1] = (cumulative[k] as number) + (masses[k] as number)
   const all = cumulative[BUCKETS] as number
   for (let k = 1; k < BUCKETS; k++) cumulative[k] = (cumulative[k] as number) / all
@@ -132,7 +137,7 @@ export function moved(
   by: { readonly shift: number; readonly scale?: number; readonly centre?: number },
 ): Cumulative {
   const { shift, scale = 1, centre = 0 } = by
-  const out = new Float64Array(BUCKETS + 1)
+  const out = freshDoubles(BUCKETS + 1)
   for (let k = 1; k < BUCKETS; k++) out[k] = cumulativeAt(cumulative, (k - centre - shift) / scale + centre)
   out[BUCKETS] = 1
   return out

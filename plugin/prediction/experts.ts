@@ -1,3 +1,4 @@
+import { freshDoubles } from './cells.ts'
 import { BUCKETS, type Cumulative, cumulativeAt, positionOf } from './distribution.ts'
 
 /**
@@ -21,22 +22,31 @@ export class Experts {
 
   /** Weights of the forecasters that are there, summing to 1; 0 for those absent. */
   weights(present: readonly (Cumulative | undefined)[]): number[] {
-    const best = present.reduce((most, one, i) => (one ? Math.max(most, this.#scores[i] as number) : most), Number.NEGATIVE_INFINITY)
-    const raw = present.map((one, i) => (one ? Math.exp((this.#scores[i] as number) - best) : 0))
-    const all = raw.reduce((sum, weight) => sum + weight, 0)
-    return raw.map((weight) => weight / all)
+    let best = Number.NEGATIVE_INFINITY
+    for (let i = 0; i < present.length; i++) if (present[i]) best = Math.max(best, this.#scores[i] as number)
+    let all = 0
+    const weights: number[] = []
+    for (let i = 0; i < present.length; i++) {
+      const weight = present[i] ? Math.exp((this.#scores[i] as number) - best) : 0
+      weights.push(weight)
+      all += weight
+    }
+    for (let i = 0; i < weights.length; i++) weights[i] = (weights[i] as number) / all
+    return weights
   }
 
   /** An answer came; each forecaster that was there is scored by the probability it gave. */
   learn(present: readonly (Cumulative | undefined)[], outputTokens: number): void {
     const [low, high] = [positionOf(Math.max(1, outputTokens) - 0.5), positionOf(Math.max(1, outputTokens) + 0.5)]
-    for (const [i, one] of present.entries()) {
+    for (let i = 0; i < present.length; i++) {
+      const one = present[i]
       if (!one) continue
       const probability = cumulativeAt(one, high) - cumulativeAt(one, low)
       this.#scores[i] = KEPT_PER_ANSWER * (this.#scores[i] as number) + Math.log(Math.max(PROBABILITY_LEAST, probability))
     }
     // Only differences count; an absent one keeps its distance to the best.
-    const best = Math.max(...this.#scores)
+    let best = Number.NEGATIVE_INFINITY
+    for (const score of this.#scores) best = Math.max(best, score)
     for (let i = 0; i < this.#scores.length; i++) this.#scores[i] = (this.#scores[i] as number) - best
   }
 
@@ -53,8 +63,9 @@ export class Experts {
 
 /** The weighted mean of cumulative distributions. */
 export function mix(present: readonly (Cumulative | undefined)[], weights: readonly number[]): Cumulative {
-  const out = new Float64Array(BUCKETS + 1)
-  for (const [i, one] of present.entries()) {
+  const out = freshDoubles(BUCKETS + 1)
+  for (let i = 0; i < present.length; i++) {
+    const one = present[i]
     const weight = weights[i] as number
     if (one && weight > 0) for (let k = 0; k <= BUCKETS; k++) out[k] = (out[k] as number) + weight * (one[k] as number)
   }

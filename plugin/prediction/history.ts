@@ -5,6 +5,9 @@ const ROTATE_ANSWERS = 256
 /** Answers that the distribution a histogram is blended into weighs as much as. */
 const PRIOR_ANSWERS = 4
 
+/** Masses while a distribution is made. */
+const blended = new Float64Array(BUCKETS)
+
 /** Output lengths of one application, system prompt, model or pool: two halves, of which the older one goes when the newer is full. */
 export class RotatingHistogram {
   #now = new Float32Array(BUCKETS)
@@ -45,13 +48,17 @@ export class RotatingHistogram {
 
   /** The histogram as a distribution, a little smoothed and blended with `prior`, which decides alone where nothing came yet. */
   cumulative(prior?: Cumulative): Cumulative {
-    const masses = new Float64Array(BUCKETS)
+    let here = this.#at(0)
+    let before = here
     for (let k = 0; k < BUCKETS; k++) {
-      const smooth = 0.5 * this.#at(k) + 0.25 * this.#at(Math.max(0, k - 1)) + 0.25 * this.#at(Math.min(BUCKETS - 1, k + 1))
+      const after = this.#at(Math.min(BUCKETS - 1, k + 1))
+      const smooth = 0.5 * here + 0.25 * before + 0.25 * after
       const own = prior ? PRIOR_ANSWERS * ((prior[k + 1] as number) - (prior[k] as number)) : 0
-      masses[k] = smooth + own
+      blended[k] = smooth + own
+      before = here
+      here = after
     }
-    return accumulate(masses)
+    return accumulate(blended)
   }
 
   #at(k: number): number {

@@ -1,5 +1,6 @@
 import type { Call } from '../call/call.ts'
 import { ADAPTATION_NUMBERS, Adaptation, TERMS, writeTerms } from './adaptation.ts'
+import { freshDoubles } from './cells.ts'
 import { answerSpan, BUCKETS, type Cumulative, LengthDistribution, lnAt, moved, POSITIONS_PER_LN } from './distribution.ts'
 import { Experts, mix } from './experts.ts'
 import { HISTOGRAM_NUMBERS, RecentlyUsed, RotatingHistogram } from './history.ts'
@@ -96,7 +97,7 @@ export class LengthHistory {
   /** The model's prediction in the light of the application's answers. */
   forecast(key: LengthKey, base: BasePrediction, parts: { readonly model: LengthModel; readonly row: Float32Array }): Forecast {
     const own = this.#applications.peek(applicationKey(key))
-    const terms = new Float64Array(TERMS)
+    const terms = freshDoubles(TERMS)
     writeTerms({ row: parts.row, mean: parts.model.mean, spread: parts.model.spread, meanLn: base.meanLn }, terms)
     const shiftLn = own ? own.adaptation.shift(terms) : 0
     const corrected = own ? correct(base, shiftLn, own.adaptation.scale) : base.cumulative
@@ -110,7 +111,8 @@ export class LengthHistory {
     ]
     const weights = own ? own.experts.weights(present) : new Experts(EXPERTS_START).weights(present)
     const plain = mix(present, weights)
-    const distribution = new LengthDistribution(own ? relevel(Float64Array.from(plain), own.levels.knots()) : plain)
+    const knots = own?.levels.knots()
+    const distribution = new LengthDistribution(knots ? relevel(copied(plain), knots) : plain)
     return { distribution, base, terms, shiftLn, present, plain }
   }
 
@@ -195,6 +197,12 @@ function correct(base: BasePrediction, shiftLn: number, scale: number): Cumulati
 function around(residuals: RotatingHistogram, corrected: Cumulative, centre: number): Cumulative {
   const prior = moved(corrected, { shift: MIDDLE - centre })
   return moved(residuals.cumulative(prior), { shift: centre - MIDDLE })
+}
+
+function copied(cumulative: Cumulative): Cumulative {
+  const out = freshDoubles(cumulative.length)
+  out.set(cumulative)
+  return out
 }
 
 const positionOfLn = (ln: number): number => (ln - lnAt(0)) * POSITIONS_PER_LN

@@ -1,5 +1,8 @@
 import type { Call } from '../call/call.ts'
+import { type DenseLayer, VectorNet } from '../neural/vector-net.ts'
+import { freshShorts } from './cells.ts'
 import { accumulate, BUCKETS, type Cumulative, LengthDistribution, moved, POSITIONS_PER_LN } from './distribution.ts'
+import { roundToHalves } from './half.ts'
 import { REQUEST_FEATURES, writeRequestFeatures } from './request-features.ts'
 import { HAND_FEATURES, RULES_OF_THUMB, USUAL } from './text/hand-features.ts'
 import { EMBEDDING_WIDTH, READING_WIDTH } from './text/reading.ts'
@@ -32,11 +35,7 @@ export interface LengthModel {
   readonly spread: Float32Array
 }
 
-/** One dense layer, weights row by row of the input. */
-export interface NetLayer {
-  readonly weights: Float32Array
-  readonly bias: Float32Array
-}
+export type NetLayer = DenseLayer
 
 export interface MemberShares {
   readonly ridge: number
@@ -77,13 +76,25 @@ export function writeRow(
 ): LoggedRow {
   const { reading } = parts
   if (reading?.length === READING_WIDTH) {
-    row.set(reading.subarray(0, HAND_FEATURES.length))
-    row.set(reading.subarray(HAND_FEATURES.length), PLAIN_WIDTH)
+    for (let i = 0; i < HAND_FEATURES.length; i++) row[i] = reading[i] as number
+    for (let i = PLAIN_WIDTH; i < ROW_WIDTH; i++) row[i] = reading[i - REQUEST_FEATURES.length] as number
   } else row.fill(0)
   writeRequestFeatures(call, parts.promptTokens, row, HAND_FEATURES.length)
-  const logged = new Float16Array(row)
-  row.set(logged)
-  return logged
+  const halves = freshShorts(ROW_WIDTH)
+  roundToHalves(bitsOf(row), halves)
+  return new Float16Array(halves.buffer as ArrayBuffer, halves.byteOffset, ROW_WIDTH)
+}
+
+let bitsRow: Float32Array | undefined
+let rowBits: Uint32Array = new Uint32Array(0)
+
+/** A view of a row's bits, kept for the next call: whoever writes rows writes them to one and the same array. */
+function bitsOf(row: Float32Array): Uint32Array {
+  if (row !== bitsRow) {
+    rowBits = new Uint32Array(row.buffer, row.byteOffset, row.length)
+    bitsRow = row
+  }
+  return rowBits
 }
 
 /** What each member says of one call, ln tokens; the average, and the distribution around it. */
@@ -92,10 +103,11 @@ export interface BasePrediction {
   readonly cumulative: Cumulative
 }
 
-/** Evaluates models; holds its arrays, so one per thread. */
+/** Evaluates models, mostly one and the same; holds its arrays, so one per thread. */
 export class LengthEvaluator {
   readonly #row = new Float32Array(ROW_WIDTH)
-  readonly #hidden = [new Float64Array(512), new Float64Array(512)] as const
+  #net: readonly NetLayer[] | undefined
+  #vectorNet: VectorNet | undefined
   readonly #masses = new Float64Array(BUCKETS)
 
   /** The model's prediction for a row (see `writeRow`) and hashed words. Throws where the model gives no number. */
@@ -120,23 +132,19 @@ export class LengthEvaluator {
     const held = this.#row
     for (let i = 0; i < held.length; i++) {
       const value = row[i] as number
-      const [least, most] = [low[i] as number, high[i] as number]
-      held[i] = Math.min(most, Math.max(least, value))
+      const least = low[i] as number
+      const most = high[i] as number
+      held[i] = value < least ? least : Math.min(value, most)
     }
     return held
   }
 
   #survival(net: readonly NetLayer[], row: Float32Array): Cumulative {
-    let input: Float32Array | Float64Array = row
-    let width = row.length
-    for (const [i, layer] of net.entries()) {
-      const out = this.#hidden[(i % 2) as 0 | 1]
-      denseLayer(layer, input, width, out)
-      width = layer.bias.length
-      if (i < net.length - 1) for (let k = 0; k < width; k++) if ((out[k] as number) < 0) out[k] = 0
-      input = out
+    if (net !== this.#net || !this.#vectorNet) {
+      this.#vectorNet = new VectorNet(net)
+      this.#net = net
     }
-    return survivalOf(input, this.#masses)
+    return survivalOf(this.#vectorNet.evaluate(row), this.#masses)
   }
 }
 
@@ -149,37 +157,6 @@ export function survivalOf(logits: ArrayLike<number>, masses: Float64Array = new
     alive *= 1 - hazard
   }
   return accumulate(masses)
-}
-
-/** Inputs of a layer that are not 0: most of a row is, and costs nothing. */
-const activeAt = new Int32Array(1_024)
-const active = new Float64Array(1_024)
-
-/** Four outputs at a time stay in registers: half the time of adding each input to all outputs in memory. */
-function denseLayer({ weights, bias }: NetLayer, input: ArrayLike<number>, width: number, out: Float64Array): void {
-  const outputs = bias.length
-  let count = 0
-  for (let i = 0; i < width; i++) {
-    const value = input[i] as number
-    if (value === 0) continue
-    activeAt[count] = i * outputs
-    active[count++] = value
-  }
-  for (let k = 0; k < outputs; k += 4) {
-    let [a, b, c, d] = [0, 0, 0, 0]
-    for (let i = 0; i < count; i++) {
-      const value = active[i] as number
-      const at = (activeAt[i] as number) + k
-      a += value * (weights[at] as number)
-      b += value * (weights[at + 1] as number)
-      c += value * (weights[at + 2] as number)
-      d += value * (weights[at + 3] as number)
-    }
-    out[k] = a + (bias[k] as number)
-    out[k + 1] = b + (bias[k + 1] as number)
-    out[k + 2] = c + (bias[k + 2] as number)
-    out[k + 3] = d + (bias[k + 3] as number)
-  }
 }
 
 /** The mean of ln tokens where a rule of thumb applies: the first that does. Unheld values: what training never saw is what the rules are for. */

@@ -12,6 +12,9 @@ const STATED = Float64Array.from({ length: STEPS + 1 }, (_, i) => i / STEPS)
 /** Recalibration of one application: how often its answers fell below each stated probability level (randomised PIT, its expectation). */
 export class Levels {
   readonly #hits = new Float64Array(STEPS)
+  readonly #knots = Float64Array.from(STATED)
+  /** Answers came since the knots were made. */
+  #stale = true
   #count = 0
 
   /** An answer of `outputTokens` came where `stated` was said. */
@@ -19,23 +22,25 @@ export class Levels {
     const low = cumulativeAt(stated, positionOf(Math.max(1, outputTokens) - 0.5)) * STEPS
     const high = Math.max(low + 1e-9, cumulativeAt(stated, positionOf(Math.max(1, outputTokens) + 0.5)) * STEPS)
     this.#count = this.#count * KEPT_PER_ANSWER + 1
+    this.#stale = true
     for (let k = 0; k < STEPS; k++) {
       const share = Math.max(0, Math.min(high, k + 1) - Math.max(low, k)) / (high - low)
       this.#hits[k] = (this.#hits[k] as number) * KEPT_PER_ANSWER + share
     }
   }
 
-  /** What stated levels are worth at equally spaced knots; as stated until enough answers came. */
+  /** What stated levels are worth at equally spaced knots; as stated until enough answers came. Valid until the next answer. */
   knots(): Float64Array {
     if (this.#count < ENOUGH_ANSWERS) return STATED
-    const knots = new Float64Array(STEPS + 1)
+    if (!this.#stale) return this.#knots
+    this.#stale = false
     let below = 0
     for (let k = 0; k < STEPS; k++) {
       below += this.#hits[k] as number
-      knots[k + 1] = (below + PRIOR_ANSWERS * (STATED[k + 1] as number)) / (this.#count + PRIOR_ANSWERS)
+      this.#knots[k + 1] = (below + PRIOR_ANSWERS * (STATED[k + 1] as number)) / (this.#count + PRIOR_ANSWERS)
     }
-    knots[STEPS] = 1
-    return knots
+    this.#knots[STEPS] = 1
+    return this.#knots
   }
 
   /** Writes its state to `out` from `at`: LEVEL_NUMBERS numbers. */
@@ -47,6 +52,7 @@ export class Levels {
   /** Takes over what was saved from `at`. */
   restore(saved: Float32Array, at: number): void {
     this.#count = saved[at] as number
+    this.#stale = true
     this.#hits.set(saved.subarray(at + 1, at + LEVEL_NUMBERS))
   }
 }

@@ -1,8 +1,10 @@
+import type { LearnedModel } from '../placement/learned-model.ts'
+import { LEARNED } from '../placement/policies.ts'
 import { calibrateFleet } from './log-replay/calibrate.ts'
 import { replayUnder } from './log-replay/log-replay.ts'
 import type { ServedCall, ServedInstance } from './log-replay/traffic.ts'
 import { intervalOf, pairedGain } from './paired.ts'
-import { parseArm, playArm } from './scenario/arm.ts'
+import { type Arm, nameOf, parseArm, playArm } from './scenario/arm.ts'
 import { generatedScenarios } from './scenario/scenarios.ts'
 import type { Score } from './scenario/score.ts'
 
@@ -43,6 +45,15 @@ export interface LabStep {
 export interface Comparison {
   readonly arms: readonly string[]
   readonly loads: readonly number[]
+  /** What an arm's policy stands for that is no rule, by the name that the arm calls it: the learned policy with this model. */
+  readonly models?: ReadonlyMap<string, LearnedModel>
+}
+
+/** An arm as it is played. Throws on an unknown order of holding. */
+function armOf(text: string, models: Comparison['models']): { readonly arm: Arm; readonly model?: LearnedModel } {
+  const arm = parseArm(text)
+  const model = models?.get(arm.policy)
+  return model ? { arm: { ...arm, policy: LEARNED }, model } : { arm }
 }
 
 interface Sampled {
@@ -53,8 +64,8 @@ interface Sampled {
 
 /** Plays a named scenario, its calls drawn anew for each seed, the same for every arm. Throws on an unknown scenario or arm. */
 export function* compareOnScenario(given: Comparison & { readonly name: string; readonly seeds: number }): Generator<LabStep, Played> {
-  const { arms, loads, seeds, name } = given
-  const parsed = arms.map((arm) => parseArm(arm))
+  const { arms, loads, seeds, name, models } = given
+  const parsed = arms.map((text) => armOf(text, models))
   yield { doneRatio: 0, says: 'drawing calls' }
   const scenario = generatedScenarios().find((one) => one.name === name)
   if (!scenario) throw new Error(`there is no scenario ${name}`)
@@ -65,9 +76,9 @@ export function* compareOnScenario(given: Comparison & { readonly name: string; 
     const scores = arms.map((): Score[] => [])
     for (let seed = 1; seed <= seeds; seed++) {
       const calls = scenario.calls({ seed, rateFactor: load })
-      for (const [i, arm] of parsed.entries()) {
+      for (const [i, { arm, model }] of parsed.entries()) {
         yield { doneRatio: done++ / units, says: `${arms[i]} at load ${load}, seed ${seed} of ${seeds}` }
-        scores[i]?.push(playArm(arm, { scenario, calls, seed }))
+        scores[i]?.push(playArm(arm, { scenario, calls, seed, ...(model ? { model } : {}) }))
       }
     }
     const sampled = scores.map((own): Sampled => ({ score: averageScore(own), means: own.map((score) => score.meanE2eMs) }))
@@ -98,7 +109,7 @@ export function* compareOnStored(
     readonly countedFromUnixMs: number
   },
 ): Generator<LabStep, Played> {
-  const { arms, loads, calls, instances, countedFromUnixMs, label } = given
+  const { arms, loads, calls, instances, countedFromUnixMs, label, models } = given
   yield { doneRatio: 0, says: 'finding the engine that explains each instance' }
   const calibrated = calibrateFleet(instances, calls)
   const fleet = calibrated.map((one) => one.spec)
@@ -111,11 +122,12 @@ export function* compareOnStored(
     const fromUnixMs = startUnixMs + Math.round((countedFromUnixMs - startUnixMs) / load)
     const blockOf = blocks(paced, fromUnixMs)
     const sampled: Sampled[] = []
-    for (const arm of arms) {
-      yield { doneRatio: (1 + done++) / (1 + loads.length * arms.length), says: `${arm} at load ${load}` }
+    for (const text of arms) {
+      yield { doneRatio: (1 + done++) / (1 + loads.length * arms.length), says: `${text} at load ${load}` }
+      const { arm, model } = armOf(text, models)
       const sums = Array.from({ length: BLOCKS }, () => ({ ms: 0, calls: 0 }))
-      const input = { calls: paced, fleet, countedFromUnixMs: fromUnixMs }
-      const score = replayUnder(arm, input, (end, call) => {
+      const input = { calls: paced, fleet, countedFromUnixMs: fromUnixMs, ...(model ? { model } : {}) }
+      const score = replayUnder(nameOf(arm), input, (end, call) => {
         const sum = sums[blockOf.get(call) ?? -1]
         if (!sum || end.ending !== 'completed') return
         sum.ms += end.endedMs - end.arrivedMs

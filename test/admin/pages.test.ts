@@ -1,4 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { openIntentDesk } from '../../plugin/log/obey.ts'
 import { formatId } from '../../plugin/log/read/ids.ts'
 import { openStage, type Stage, type Visitor } from './visitor.ts'
 
@@ -123,6 +125,48 @@ describe('two hours of calls', () => {
     expect(html).toContain('Drain a100-0: done. a100-0 takes no new calls.')
     expect(html.split('action="/fleet/undrain"').length - 1).toBe(1)
     expect(html).toContain('drained by admin-1 since')
+  })
+
+  test('drift by day stands on Models, and why the learned policy does not decide', async () => {
+    expect(text((await visitor.get('/models')).html)).toContain('No day was judged yet')
+    const dayUnixMs = Date.UTC(2026, 10, 17)
+    const numbers = JSON.stringify({ e2eShift: Math.LN2, lengthShift: 0, coverage80: 0.5 })
+    const words = 'E2E is 2.00 times what was predicted'
+    stage.control.drift.setDay({ subject: 'policy-7', dayUnixMs, calls: 900, level: 'alarm', fallsBack: 1, words, numbers })
+    const asked = await visitor.post('/models/drift', { kind: 'set aside', why: 'I saw it' })
+    const [intent] = stage.control.intents.open(['set aside'])
+    stage.control.intents.answer(intent?.intentId ?? 0, { state: 'done', text: 'least-request places instead' })
+    const html = text((await visitor.get(asked.to?.replace(/#.*/, '') ?? '')).html)
+    expect(html).toMatch(/Setting the learned policy aside: done. least-request places instead/)
+    expect(html).toMatch(/set aside by admin-1 since .*: I saw it/)
+    expect(html).toMatch(/2026-11-17 policy-7 900 alarm × 2.00 × 1.00 50.0 % E2E is 2.00 times what was predicted/)
+    expect(html).toContain('Let the learned policy decide again')
+  })
+
+  test('an instance that is not what it was stands out on Fleet and Overview until somebody takes it as it is', async () => {
+    const desk = openIntentDesk({ path: join(stage.dataDir, 'control.sqlite'), clock: stage.clock })
+    onTestFinished(() => desk.close())
+    const at = { pool: 'llama-8b-chat', instance: 'a100-1' }
+    const nowUnixMs = stage.clock.nowUnixMs()
+    desk.report({
+      kind: 'instance changed',
+      ...at,
+      factor: 2.1,
+      words: 'time per token doubled',
+      sinceUnixMs: nowUnixMs - 60_000,
+      noticedUnixMs: nowUnixMs,
+    })
+    const rowOf = (html: string): string => text(html.split('<tr id=').find((part) => part.includes('>a100-1<')) ?? '')
+    expect(rowOf((await visitor.get('/fleet')).html)).toMatch(/2.10 × slower than it was .* time per token doubled .*Take as it is/)
+    expect(text((await visitor.get('/')).html)).toContain('a100-1 of pool llama-8b-chat: time per token doubled')
+    const asked = await visitor.post('/fleet/accept', at)
+    expect(rowOf((await visitor.get('/fleet')).html)).toContain('accept change asked by admin-1')
+    const intent = stage.control.intents.open().find(({ kind }) => kind === 'accept change')
+    stage.control.intents.answer(intent?.intentId ?? 0, { state: 'done', text: 'a100-1 is taken for what it is now' })
+    stage.renewNow()
+    const after = (await visitor.get(asked.to ?? '')).html
+    expect(rowOf(after)).not.toContain('slower than it was')
+    expect(text(after)).toContain('Take as it is: a100-1: done.')
   })
 })
 

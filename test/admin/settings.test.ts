@@ -30,7 +30,9 @@ test('each setting tells its value, where that comes from, and when a change cou
   const row = (label: string): string => text(html.split('<tr>').find((one) => one.includes(`${label}<br>`)) ?? '')
   expect(row('Exploration')).toMatch(/ 0\.02 file .*at once/)
   expect(row('Policy')).toMatch(/ least-request-speed default .*at once/)
-  expect(row('Hold order')).toMatch(/ auto default .*after a restart/)
+  expect(row('Hold order')).toMatch(/ auto default .*at once/)
+  expect(row('Objective')).toMatch(/ latency default .*with the next training/)
+  expect(row('Failures to eject')).toMatch(/ 3 default .*after a restart/)
   expect(text(html)).toContain('What is set here wins over /etc/phasewise.yaml')
 })
 
@@ -38,7 +40,7 @@ test('the difference is shown before anything is saved, and nothing changes by l
   const { html, status } = await review({ [EXPLORATION]: '0,05', [HOLD]: 'fcfs' })
   expect(status).toBe(200)
   expect(text(html)).toMatch(/Exploration 0\.02 \(file\) 0,05 at once/)
-  expect(text(html)).toMatch(/Hold order auto \(default\) fcfs after a restart/)
+  expect(text(html)).toMatch(/Hold order auto \(default\) fcfs at once/)
   expect(stage.control.settings.all()).toEqual({})
 })
 

@@ -90,7 +90,13 @@ export async function openStage(parts: Partial<HistoryParts> & StageParts = {}):
     },
     trustedProxies: 0,
     oidc: parts.oidc?.(() => url),
-    lab: { scenarios: SCENARIO_NAMES, policies: POLICY_NAMES, holds: HOLD_ORDERS, nudge: () => undefined },
+    lab: {
+      scenarios: SCENARIO_NAMES,
+      policies: POLICY_NAMES,
+      holds: [...HOLD_ORDERS, 'off'],
+      shipped: 'policy-base',
+      nudge: () => undefined,
+    },
     night: () => ({ schedule: '0 3 * * *', timeZone: 'UTC', jitterMinutes: 10, days: 7, afterwards: 'register' }),
   })
   const server = createServer(app)

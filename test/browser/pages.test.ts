@@ -18,13 +18,20 @@ beforeAll(async () => {
           { policy: 'least-request', instances: ['l40s-0'], probability: 1 },
           { policy: 'random', instances: ['a100-0', 'a100-1', 'l40s-0', 'l40s-1'], probability: 0.25 },
           { policy: 'weighted', instances: ['a100-1'], probability: 1 },
+          { policy: 'impact', instances: ['a100-0'], probability: 1, about: true },
           {
-            policy: 'impact',
+            policy: 'prefix-hash',
             instances: [],
             probability: 0,
-            unknown: 'it also reads each one of its calls in flight, which the row does not hold',
+            unknown: 'it also reads prefix blocks of the call, which the row does not hold',
           },
         ],
+        expected: ['a100-0', 'a100-1', 'l40s-0', 'l40s-1'].map((instance, i) => ({
+          instance,
+          ttftMs: 90 + 40 * i,
+          e2eMs: 2_300 + 900 * i,
+          othersMs: i === 3 ? null : 120 * i,
+        })),
       },
     }),
   }

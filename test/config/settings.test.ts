@@ -64,6 +64,14 @@ test('what fits nowhere is named and changes nothing', () => {
   expect(config.pools.map(({ exploration }) => exploration)).toEqual([0.02, 0.01])
 })
 
+test('an objective of the nights is checked, stands in the YAML, and is read back from it', () => {
+  const { config, yaml } = read({ [key('night', 'objective', 'kind')]: '"slo"', [key('night', 'objective', 'ttftMs')]: '800' })
+  expect(config.night.objective).toEqual({ kind: 'slo', ttftMs: 800, perTokenMs: 100 })
+  expect(parse(yaml).night).toEqual({ objective: { kind: 'slo', ttftMs: 800 } })
+  expect(() => read({ [key('night', 'objective', 'kind')]: '"speed"' })).toThrow('allowed is latency or slo')
+  expect(() => read({ [key('night', 'objective', 'ttftMs')]: '0' })).toThrow('allowed is 1 to 3600000')
+})
+
 test('a wrong value is refused by the file’s own schema', () => {
   expect(() => read({ [key('pools', 'other', 'exploration')]: '2' })).toThrow('pools.1.exploration: got 2; allowed is 0 to 1')
   expect(() => read({ [key('pools', 'other', 'policy')]: '"none"' })).toThrow('allowed are')

@@ -1,15 +1,27 @@
-import { copyFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import OpenAI from 'openai'
+import { Agent, fetch as fetchBy } from 'undici'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { stringify } from 'yaml'
+import { makeCertificate } from '../certificate.ts'
 import { ask, storedCalls } from './database.ts'
 import { endProxies, installLitellm, type LitellmProxy, MASTER_KEY, startLitellm } from './litellm/proxy.ts'
-import { endAll, eventually, freePorts, makeFolder, type RunningProcess, type Site, startInstance, startSite } from './processes.ts'
+import {
+  endAll,
+  eventually,
+  freePorts,
+  makeFolder,
+  type RunningProcess,
+  runPhasewise,
+  type Site,
+  startInstance,
+  startSite,
+} from './processes.ts'
 
-/** LiteLLM's own proxy where the fleet changes, is full, or is shared: holding, deployments added at run time, hosted providers, several workers. */
+/** LiteLLM's own proxy where the fleet changes, is full, or is shared, over TLS and the Unix socket: holding, deployments added at run time, hosted providers. */
 
 const HOOK = new URL('../../plugin/gateways/litellm/phasewise_litellm.py', import.meta.url).pathname
 const GROW = new URL('./litellm/grow.py', import.meta.url).pathname
@@ -17,6 +29,7 @@ const GROW = new URL('./litellm/grow.py', import.meta.url).pathname
 let site: Site & { readonly phasewise: RunningProcess }
 let placements = ''
 let urls: readonly string[] = []
+let anyone: Agent
 let hosted: Server
 let hostedCalls = 0
 let one: LitellmProxy
@@ -36,12 +49,14 @@ beforeAll(async () => {
   })
   await new Promise<void>((resolve) => hosted.listen(0, '127.0.0.1', resolve))
   const [port, proxy, admin, metrics] = await freePorts(4)
-  placements = `http://127.0.0.1:${port}`
+  placements = `https://localhost:${port}`
+  const { files: tls } = await makeCertificate()
+  anyone = new Agent({ connect: { ca: readFileSync(tls.certFile) } })
   const socket = join(makeFolder(), 'api.sock')
   const file = join(makeFolder(), 'instances.yaml')
   writeFileSync(file, stringify([named(0), named(1)]))
   site = await startSite([], {
-    gateways: { openai: { listen: proxy }, placements: { listen: port, socket, loopbackWithoutKey: true }, envoy: { listen: 'off' } },
+    gateways: { openai: { listen: proxy }, placements: { listen: port, socket, tls, loopbackWithoutKey: true }, envoy: { listen: 'off' } },
     admin: { listen: admin },
     telemetry: { metrics },
     pools: [
@@ -49,6 +64,8 @@ beforeAll(async () => {
       { name: 'full', engine: 'virtual', hold: { order: 'fcfs', waitingMax: 0 }, instances: [{ name: 'slow', url: urls[3] }] },
     ],
   })
+  const attached = await attachedBy(site)
+  expect(attached).toEqual({ PHASEWISE_URL: placements, PHASEWISE_CA_FILE: tls.certFile })
   grow = () => writeFileSync(file, stringify([named(0), named(1), named(2)]))
   const hostedUrl = `http://127.0.0.1:${(hosted.address() as AddressInfo).port}`
   const mixed = [
@@ -64,7 +81,7 @@ beforeAll(async () => {
         ...mixed,
       ],
       callbacks: ['phasewise_litellm.handler', 'grow.handler'],
-      env: { PHASEWISE_URL: placements },
+      env: attached,
     }),
     start({
       deployments: mixed,
@@ -76,10 +93,19 @@ beforeAll(async () => {
 }, 240_000)
 
 afterAll(async () => {
+  await anyone?.close()
   await endProxies()
   await endAll()
   hosted?.close()
 })
+
+/** The environment that `attach litellm` tells to set. */
+async function attachedBy({ folder }: Site): Promise<Record<string, string>> {
+  const printed = runPhasewise(['attach', 'litellm'], { cwd: folder })
+  expect(await printed.exited, printed.text()).toBe(0)
+  expect(printed.text()).not.toContain('Nothing answers')
+  return Object.fromEntries([...printed.text().matchAll(/^export (\w+)=(.*)$/gm)].map(([, name, value]) => [name, value]))
+}
 
 let grow = (): void => undefined
 const named = (i: number) => ({ name: `i${i}`, url: urls[i] })
@@ -191,13 +217,14 @@ test('the first token of a stream is told while the stream runs', async () => {
   expect(row?.outcome).toBe('client gone')
 }, 60_000)
 
-const healthOf = async () => (await (await fetch(`${placements}/v1/health`)).json()) as { open: number; held: number }
+const read = async (path: string): Promise<unknown> => (await fetchBy(placements + path, { dispatcher: anyone })).json()
+const healthOf = async () => (await read('/v1/health')) as { open: number; held: number }
 
 test('a deployment and an instance added at run time are placed on at once', async () => {
   const client = clientOf(one)
   grow()
   await eventually('Phasewise has taken it in', async () => {
-    const fleet = (await (await fetch(`${placements}/v1/fleet`)).json()) as { pools: { instances: { name: string }[] }[] }
+    const fleet = (await read('/v1/fleet')) as { pools: { instances: { name: string }[] }[] }
     return fleet.pools.some((pool) => pool.instances.some(({ name }) => name === 'i2')) ? true : undefined
   })
   await client.chat.completions.create(say('growing', 'grow', { user: `grow growing ${urls[2]}` }), as('grown'))

@@ -1,9 +1,8 @@
 import { hash } from 'node:crypto'
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync } from 'node:fs'
 import { request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { generate } from 'selfsigned'
 import { afterEach, expect, onTestFinished, test } from 'vitest'
 import { createManualClock } from '../../plugin/clock.ts'
 import { parseConfig } from '../../plugin/config.ts'
@@ -11,6 +10,7 @@ import { type Control, openControl } from '../../plugin/log/control.ts'
 import { databasePath, migrateDataDirectory } from '../../plugin/log/migrate.ts'
 import { openStoredKeys } from '../../plugin/main-api-keys.ts'
 import { examinePlacements } from '../../plugin/main-doctor-placements.ts'
+import { makeCertificate } from '../certificate.ts'
 import { BODY, endAll, startApi } from './setup.ts'
 
 /** Keys that people make and revoke in the admin while the router runs, and the API over TLS. */
@@ -105,13 +105,7 @@ test('doctor warns while nobody may place, and names who may', () => {
 })
 
 test('over TLS, with a key', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'phasewise-tls-'))
-  const tls = { certFile: join(folder, 'cert.pem'), keyFile: join(folder, 'key.pem') }
-  const { cert, private: key } = await generate([{ name: 'commonName', value: 'localhost' }], {
-    extensions: [{ name: 'subjectAltName', altNames: [{ type: 2, value: 'localhost' }] }],
-  })
-  writeFileSync(tls.certFile, cert)
-  writeFileSync(tls.keyFile, key)
+  const { cert, files: tls } = await makeCertificate()
   const bench = await startApi({ openLoopback: false, tls, keys: [{ name: 'file', key: 'key-of-file', scopes: ['place'] }] })
   expect(bench.api.url).toMatch(/^https:/)
   const place = (options: { readonly ca?: string; readonly authorization?: string }) =>

@@ -1,12 +1,9 @@
-import { mkdtempSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { generate } from 'selfsigned'
 import { request } from 'undici'
 import { expect, test } from 'vitest'
 import { createConnections, type DesiredInstance } from '../../plugin/gateways/instances/connections.ts'
+import { makeCertificate } from '../certificate.ts'
 import { serve } from './servers.ts'
 
 const instance = (url: string, more: Partial<DesiredInstance> = {}): DesiredInstance => ({ name: url, url, weight: 1, speed: 1, ...more })
@@ -84,15 +81,11 @@ test('an authority file that is not there is told by name, with what happens now
 })
 
 test('TLS: an instance with a certificate of its own authority is reached with its caFile, by no other and under no other name', async () => {
-  const { private: key, cert } = await generate([{ name: 'commonName', value: 'engine.test' }], {
-    keyType: 'ec',
-    extensions: [{ name: 'subjectAltName', altNames: [{ type: 2, value: 'engine.test' }] }],
-  })
+  const { key, cert, files } = await makeCertificate('engine.test')
   const server = createServer({ key, cert }, (_, response) => response.end('ok'))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const caFile = join(mkdtempSync(join(tmpdir(), 'phasewise-')), 'ca.pem')
-  writeFileSync(caFile, cert)
+  const caFile = files.certFile
   const { connections } = connect()
   const ask = () => request(url, { dispatcher: connections.dispatcherFor(url) })
   connections.configure('p', [instance(url, { caFile, serverName: 'engine.test' })])

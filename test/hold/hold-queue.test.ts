@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { HoldQueue, type HoldQueueOptions } from '../../plugin/hold/hold-queue.ts'
+import { HoldQueue } from '../../plugin/hold/hold-queue.ts'
+import type { HoldQueueOptions } from '../../plugin/hold/hold-queue-options.ts'
 import { createHoldRule, HOLD_ORDERS, type HoldRuleOptions, kvTokenSteps } from '../../plugin/hold/hold-rules.ts'
 import type { HeldCall } from '../../plugin/hold/rule.ts'
 import { type Sketch, sketchCall, sketchInstance } from '../fakes/instances.ts'

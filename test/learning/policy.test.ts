@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { Gate } from '../../plugin/hold/learned-rule.ts'
 import { createPolicyCard } from '../../plugin/learning/policy-card.ts'
+import { Domain } from '../../plugin/learning/policy-domain.ts'
 import { BASE_POLICY_FOLDER, readPolicyModel, writePolicyModel } from '../../plugin/learning/policy-folder.ts'
 import { encodePolicy } from '../../plugin/learning/policy-net.ts'
-import { lossOf, OBJECTIVE } from '../../plugin/learning/policy-objective.ts'
+import { lossOf, OBJECTIVE, objectiveOf, playModel, playReferences } from '../../plugin/learning/policy-objective.ts'
 import { drawHoldBack } from '../../plugin/learning/policy-search.ts'
 import { FAMILIES, inRotation, MIXES } from '../../plugin/learning/policy-tasks.ts'
 import { trainPolicy } from '../../plugin/learning/policy-train.ts'
@@ -103,6 +104,24 @@ test('the same seed and plan train the same model, in this thread or in two othe
   expect(there.model.version).toBe(here.model.version)
   expect([...other.model.parameters]).not.toEqual([...here.model.parameters])
   expect(here.history).toHaveLength(2)
+}, 60_000)
+
+test('the limits of a night’s objective decide what counts as in time, and the objective what is minimised', async () => {
+  const domain = await Domain.open(own)
+  const [plan] = domain.plan({ tasks: 4, round: 0, rng: createRng(1) }).slice(-1)
+  const task = domain.open(plan!)
+  const within = (ttftMs: number, perTokenMs: number): number =>
+    playReferences(task, objectiveOf({ kind: 'slo', ttftMs, perTokenMs })).leastRequest.withinLimits
+  expect(within(1e9, 1e9)).toBe(1)
+  expect(within(1, 0.1)).toBe(0)
+  const parameters = drawParameters(9)
+  const loss = (kind: 'latency' | 'slo', ttftMs: number): number => {
+    const objective = objectiveOf({ kind, ttftMs, perTokenMs: 60 })
+    return lossOf(playModel(task, objective, parameters), playReferences(task, objective), { over: plan!.over, objective })
+  }
+  expect(loss('latency', 100)).toBe(loss('latency', 2_000))
+  expect(loss('slo', 100)).not.toBe(loss('slo', 2_000))
+  expect(loss('slo', 2_000)).not.toBe(loss('latency', 2_000))
 }, 60_000)
 
 test("a training goes on from a champion on a fleet's own calls, tells of each generation, and stops when it is told to", async () => {

@@ -14,7 +14,7 @@ test('hours rolled up say what their minutes say; one that changes after all is 
   const toUnixMs = Math.ceil(NOW_UNIX_MS / (2 * HOUR_MS)) * 2 * HOUR_MS
   const span = { fromUnixMs: toUnixMs - 32 * HOUR_MS, toUnixMs, bucketMs: 2 * HOUR_MS }
   const read = () => {
-    const slices = reader.read((query) => createRollups().slices(query, span, NOW_UNIX_MS))
+    const slices = reader.read((query) => createRollups().buckets(query, span, NOW_UNIX_MS)).flatMap((bucket) => bucket.slices)
     const { calls, completed, heldMsSum, e2e, ttft } = mergeSlices(slices)
     return { calls, completed, held: Math.round(heldMsSum), e2e: e2e.percentile(0.99), ttft: ttft.count, buckets: slices.length }
   }

@@ -70,6 +70,6 @@ test('a trial that the router ends is ended in control.sqlite', async () => {
   const policy = control.models.register({ kind: 'policy', version: '1', sha256: '', featureHash: null, card: '{}' })
   const plan = { mode: 'canary', shareRatio: 0.5, blockMs: 1_000, washoutMs: 0, blocksPlanned: 2, seed: 1 } as const
   const { trialId } = control.trials.start({ ...plan, models: { policy }, asked: { who: 'ada', why: 'test' } })
-  log.endTrial({ trialId, state: 'withdrawn', why: 'all calls went to one instance' })
+  log.report({ kind: 'trial over', trialId, state: 'withdrawn', why: 'all calls went to one instance' })
   await expect.poll(() => control.trials.get(trialId)).toMatchObject({ state: 'withdrawn', endedBy: 'router' })
 })

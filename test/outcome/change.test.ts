@@ -47,7 +47,6 @@ function noticeOf(given: { readonly seed: number; readonly factor: number; reado
       const changed = end.instance === 2 && given.factor !== 1 && end.arrivedMs >= atMs
       if (changed) after++
       const change = watches[end.instance]!.add({
-        ttftMs: end.firstTokenMs - end.arrivedMs,
         tpotMs: end.outputTokens > 1 ? (end.endedMs - end.firstTokenMs) / (end.outputTokens - 1) : Number.NaN,
         promptTokens: end.call.promptTokens,
         inFlight: inFlight.get(end.call.call.callId) ?? 0,

@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest'
+import { HOLD_RULE_DEFAULTS } from '../../plugin/hold/hold-rules.ts'
+import type { HoldSetting } from '../../plugin/router-hold.ts'
 import { sketchCall } from '../fakes/instances.ts'
 import { createRouterBench } from '../fakes/router.ts'
 
@@ -65,4 +67,70 @@ test('the policy that heard of a placement hears of its end, though another one 
   ticket.settle({ kind: 'completed', e2eMs: 10, outputTokens: 5, censored: false })
   expect(bench.counted).not.toContain('policy failed to take an outcome in')
   expect(bench.router.inFlight()).toBe(0)
+})
+
+const HOLD: HoldSetting = { when: 'always', rule: { ...HOLD_RULE_DEFAULTS, order: 'fcfs', waitingMax: 0 } }
+const place = (bench: ReturnType<typeof createRouterBench>, tenant = 'a') =>
+  bench.router.place(sketchCall({ callId: ++callId, caller: { application: tenant, tenant, priority: 0 } }), OPTIONS)
+
+test('holding can be switched on between two calls, and off: who waits then starts at once', async () => {
+  const bench = createRouterBench({ instances: 1, pool: POOL })
+  await Promise.all([place(bench), place(bench)])
+  expect(bench.router.holds()).toEqual([])
+  bench.router.configure({ ...bench.pool, hold: HOLD })
+  const waiting = place(bench)
+  expect(bench.router.holds()).toEqual([{ pool: 'm', order: 'fcfs', held: 1 }])
+  bench.router.configure({ ...bench.pool, hold: undefined })
+  await waiting
+  expect([bench.router.holds(), bench.router.inFlight()]).toEqual([[], 3])
+  await place(bench)
+})
+
+test('another order, bound or seat counts for those who wait too; their deadlines stay', async () => {
+  const bench = createRouterBench({ instances: 1, pool: { ...POOL, hold: { ...HOLD, queue: { heldMsMax: 2_000 } } } })
+  const first = await place(bench)
+  const waiting = [place(bench), place(bench)]
+  bench.router.configure({
+    ...bench.pool,
+    hold: { ...HOLD, rule: { ...HOLD.rule, order: 'shortest' }, queue: { heldMsMax: 9_000, seatsMax: 2 } },
+  })
+  expect(bench.router.holds()).toEqual([{ pool: 'm', order: 'shortest', held: 2 }])
+  // No seat is left.
+  await place(bench)
+  expect(bench.counted).toContain('hold queue full')
+  bench.clock.advance(2_000)
+  bench.router.tick(bench.clock.nowMs())
+  await Promise.all(waiting)
+  const late = place(bench)
+  bench.clock.advance(2_000)
+  bench.router.tick(bench.clock.nowMs())
+  expect(bench.router.holds()[0]?.held).toBe(1)
+  bench.router.configure({ ...bench.pool, hold: { ...HOLD, rule: { ...HOLD.rule, waitingMax: 99 } } })
+  await late
+  first.settle({ kind: 'completed', e2eMs: 10, outputTokens: 5, censored: false })
+})
+
+test('holding that is switched on while Phasewise is off holds nobody until it is on again', async () => {
+  const bench = createRouterBench({ instances: 1, pool: POOL })
+  bench.router.switchOff(true)
+  bench.router.configure({ ...bench.pool, hold: HOLD })
+  await Promise.all([place(bench), place(bench), place(bench)])
+  expect(bench.router.holds()[0]).toMatchObject({ held: 0, offReason: 'Phasewise is switched off' })
+  bench.router.switchOff(false)
+  void place(bench)
+  expect(bench.router.holds()[0]?.held).toBe(1)
+})
+
+test('a floor set while calls wait keeps their groups in the account', async () => {
+  const bench = createRouterBench({ instances: 1, pool: { ...POOL, hold: { ...HOLD, queue: { fairFloorRatio: 0 } } } })
+  const first = await place(bench)
+  const waiting = [...Array.from({ length: 4 }, () => place(bench, 'a')), place(bench, 'b')]
+  bench.router.configure({ ...bench.pool, hold: { ...HOLD, queue: { fairFloorRatio: 1 } } })
+  let under = first
+  for (const next of waiting) {
+    under.settle({ kind: 'completed', e2eMs: 10, outputTokens: 5, censored: false })
+    under = await next
+  }
+  expect(bench.router.holds()[0]?.held).toBe(0)
+  expect(bench.calls()).toHaveLength(waiting.length)
 })

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
 import { HOLD_RULE_DEFAULTS } from '../../plugin/hold/hold-rules.ts'
-import { CALL_COLUMNS, CANDIDATE_COLUMNS } from '../../plugin/placement/features.ts'
+import { AT, CALL_COLUMNS, CANDIDATE_COLUMNS } from '../../plugin/placement/features.ts'
 import { createPolicy, POLICY_NAMES } from '../../plugin/placement/policies.ts'
-import { askPolicies } from '../../plugin/router-what-if.ts'
+import { askPolicies, expectTimes } from '../../plugin/router-what-if.ts'
 import { sketchCall } from '../fakes/instances.ts'
 import { createRouterBench } from '../fakes/router.ts'
 
@@ -50,6 +50,8 @@ test.each(STATELESS)('what %s would have done, told from the logged row, is what
     if (i % 4 === 0) ticket.settle({ kind: 'completed', e2eMs: 10, outputTokens: 5, censored: false })
   }
   let told = 0
+  let about = 0
+  let agreed = 0
   for (const { candidates, decision } of bench.calls()) {
     const width = CANDIDATE_COLUMNS.length
     const rows = (candidates?.instances ?? []).map(({ name }, i) => ({
@@ -60,11 +62,42 @@ test.each(STATELESS)('what %s would have done, told from the logged row, is what
     expect(all.map((one) => one.policy)).toEqual(STATELESS)
     const own = all.find((one) => one.policy === policy)!
     if (own.unknown !== undefined) continue
+    if (own.about) {
+      about++
+      if (own.instances.includes(candidates!.instances[0]!.name)) agreed++
+      continue
+    }
     told++
     expect(own.probability).toBeGreaterThan(0)
     if (own.probability === decision.propensity) expect(own.instances).toContain(candidates!.instances[0]!.name)
     else expect(decision.propensity).toBeLessThan(own.probability)
   }
   const READS_MORE = ['impact', 'predicted-latency', 'prefix-hash', 'litellm-latency']
-  expect([policy, told > 0]).toEqual([policy, !READS_MORE.includes(policy)])
+  const READS_CALLS = ['impact', 'predicted-latency']
+  expect([policy, told > 0, about > 0]).toEqual([policy, !READS_MORE.includes(policy), READS_CALLS.includes(policy)])
+  if (about > 0) expect(agreed / about, `${policy} agrees with itself`).toBeGreaterThan(0.7)
+})
+
+test('what an instance would have made of a call: an idle one its own times, a busy one more, and later ends for those there', async () => {
+  const bench = createRouterBench({ instances: 2, pool: { policy: 'round-robin' } })
+  for (let i = 1; i <= 2; i++) await bench.router.place(sketchCall({ callId: i, promptBytes: 4_000 }), OPTIONS)
+  const ticket = await bench.router.place(sketchCall({ callId: 3, promptBytes: 4_000 }), OPTIONS)
+  ticket.settle({ kind: 'completed', e2eMs: 10, outputTokens: 5, censored: false })
+  const { candidates } = bench.calls()[0]!
+  const width = CANDIDATE_COLUMNS.length
+  const rows = candidates!.instances.map(({ name }, i) => ({
+    instance: name,
+    features: Float32Array.from(candidates!.features.subarray(CALL_COLUMNS.length + i * width, CALL_COLUMNS.length + (i + 1) * width)),
+  }))
+  // The first one as it would be with nobody on it.
+  for (const column of ['inFlight', 'prefillTokensPending', 'promptTokensInFlight', 'outputTokensLeft', 'awaitingFirstToken'] as const)
+    rows[0]!.features[AT[column]] = 0
+  const call = candidates!.features.subarray(0, CALL_COLUMNS.length)
+  const times = new Map(expectTimes({ pool: 'm', call, candidates: rows }, undefined).map((one) => [one.instance, one]))
+  const [idle, busy] = [times.get(rows[0]!.instance)!, times.get(rows[1]!.instance)!]
+  expect(idle.othersMs).toBe(0)
+  expect(idle.ttftMs).toBeGreaterThan(0)
+  expect(busy.ttftMs).toBeGreaterThan(idle.ttftMs)
+  expect(busy.e2eMs).toBeGreaterThan(idle.e2eMs)
+  expect(busy.othersMs).toBeGreaterThan(0)
 })

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { basePolicy } from '../../plugin/learning/serving-models.ts'
 import { createRng } from '../../plugin/rng.ts'
 import { compareOnScenario, compareOnStored, type LabStep, type Played } from '../../plugin/simulation/lab.ts'
 import type { ServedCall } from '../../plugin/simulation/log-replay/traffic.ts'
@@ -68,6 +69,14 @@ test('stored calls: what was done is what was logged, and a policy that sends al
   const logged = calls.slice(100).reduce((sum, call) => sum + call.e2eMs, 0) / 500
   expect(Math.abs((result.rows[0]?.meanE2eMs ?? 0) / logged - 1)).toBeLessThan(0.1)
   expect(result.rows[1]?.gain?.low).toBeGreaterThan(0)
+  const models = new Map([['learned@policy-0', basePolicy()]])
+  const learned = playThrough(
+    compareOnStored({ ...given, arms: ['as-logged', 'learned@policy-0', 'learned@policy-0 + off'], loads: [1], models }),
+  )
+  const [asLogged, ...played] = learned.result.rows
+  expect(asLogged).toEqual(result.rows[0])
+  expect(played.map(({ arm }) => arm)).toEqual(['learned@policy-0', 'learned@policy-0 + off'])
+  for (const row of played) expect(row.meanE2eMs).toBeLessThan(asLogged?.meanE2eMs ?? 0)
 })
 
 test('paired gains: their interval holds the mean, lacking samples are left out, one sample gives none', () => {

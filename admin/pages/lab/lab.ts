@@ -5,7 +5,7 @@ import { formatInstant, formatPercentWhole } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
 import { localInput } from '../../zone.ts'
 import { runTone } from '../tone.ts'
-import { AS_LOGGED, type LabDoor, readPlan, sourceWords } from './plan.ts'
+import { AS_LOGGED, type LabDoor, type LabLearned, learnedPolicies, readPlan, sourceWords } from './plan.ts'
 
 /** Runs on one page. */
 const PAGE_RUNS = 20
@@ -38,7 +38,10 @@ function labAnswer(parts: PageParts, visit: Visit, given: { readonly form: Visit
         .filter((run) => run.state === 'done')
         .map((run) => ({ id: run.runId, text: `${run.runId}: ${sourceWords(run.plan)}` })),
       olderHref: runs.length > PAGE_RUNS ? `/lab?before=${shown.at(-1)?.runId}` : undefined,
-      form: lab !== undefined && mayUse(visit.user?.role, 'operator') ? formModel(lab, given.form, pools, visit.nowUnixMs) : undefined,
+      form:
+        lab !== undefined && mayUse(visit.user?.role, 'operator')
+          ? formModel({ lab, learned: learnedPolicies(lab, control.models), form: given.form, pools, nowUnixMs: visit.nowUnixMs })
+          : undefined,
     },
   }
 }
@@ -57,7 +60,14 @@ export function runLine(run: LabRun): Model {
   }
 }
 
-function formModel(lab: LabDoor, form: Visit['form'], pools: readonly string[], nowUnixMs: number): Model {
+function formModel(given: {
+  readonly lab: LabDoor
+  readonly learned: readonly LabLearned[]
+  readonly form: Visit['form']
+  readonly pools: readonly string[]
+  readonly nowUnixMs: number
+}): Model {
+  const { lab, learned, form, pools, nowUnixMs } = given
   const chosen = Object.keys(form).some((name) => name.startsWith('policy-'))
   const source = form.source ?? (form.pool === undefined && pools.length === 0 ? 'scenario' : 'stored')
   return {
@@ -66,11 +76,16 @@ function formModel(lab: LabDoor, form: Visit['form'], pools: readonly string[], 
     since: form.since ?? localInput(nowUnixMs - HOUR_MS),
     until: form.until ?? localInput(nowUnixMs),
     scenarios: lab.scenarios.map((one) => ({ ...one, selected: one.name === form.scenario })),
-    bases: [AS_LOGGED, ...lab.policies].map((name) => ({
+    bases: [
+      { name: AS_LOGGED, text: 'what was done (stored calls)' },
+      ...learned,
+      ...lab.policies.map((name) => ({ name, text: name })),
+    ].map(({ name, text }) => ({
       name,
-      text: name === AS_LOGGED ? 'what was done (stored calls)' : name,
+      text,
       selected: name === (form.base ?? (source === 'scenario' ? 'round-robin' : AS_LOGGED)),
     })),
+    learned: learned.map(({ name, text }) => ({ name, text, checked: form[`policy-${name}`] !== undefined })),
     policies: lab.policies.map((name) => ({ name, checked: chosen ? form[`policy-${name}`] !== undefined : TICKED.includes(name) })),
     more: form.more ?? '',
     example: `least-kv + ${lab.holds[0] ?? 'fcfs'}`,
@@ -84,7 +99,7 @@ export function askForRun(parts: PageParts, visit: Visit): Answer {
   const { control, lab } = parts
   if (lab === undefined)
     return { kind: 'problem', status: 404, title: 'No Lab here', text: 'This admin was started without a twin. Nothing was changed.' }
-  const { plan, problems } = readPlan(visit.form, lab)
+  const { plan, problems } = readPlan(visit.form, lab, learnedPolicies(lab, control.models))
   if (problems.length > 0) return labAnswer(parts, visit, { form: visit.form, problems })
   const who = visit.user?.name ?? 'nobody'
   const runId = control.together(() => {

@@ -1,4 +1,5 @@
-import type { LabPlan, LabSource } from '../../../plugin/log/control/lab.ts'
+import { LAB_LEARNED, type LabPlan, type LabSource, labVersion } from '../../../plugin/log/control/lab.ts'
+import type { Models } from '../../../plugin/log/control/models.ts'
 import type { Visit } from '../../answer.ts'
 import { formatInstant } from '../../format.ts'
 import { parseInstant } from '../../zone.ts'
@@ -9,6 +10,8 @@ export interface LabDoor {
   readonly policies: readonly string[]
   /** Orders of holding that may stand behind a policy: "least-kv + kv-time". */
   readonly holds: readonly string[]
+  /** Version of the learned policy that ships; undefined where there is none. */
+  readonly shipped?: string
   /** Says that a run waits. */
   nudge(): void
 }
@@ -24,11 +27,38 @@ const SPAN_MAX_MS = 31 * 86_400_000
 /** Checked where the first arm is "as-logged", which only stored calls have. */
 export const AS_LOGGED = 'as-logged'
 
+/** A learned policy that the Lab can play: its name in a plan, and what it is. */
+export interface LabLearned {
+  readonly name: string
+  readonly text: string
+}
+
+/** Versions offered beside champion and challenger. */
+const VERSIONS_MAX = 12
+
+/** The learned policies there are: what serves and what is tried first, then other versions, newest first, and the one that ships. */
+export function learnedPolicies(lab: LabDoor, models: Models): LabLearned[] {
+  const rank = { champion: 0, challenger: 1, previous: 2 } as const
+  const versions = models.list('policy').toSorted((a, b) => (a.alias === null ? 3 : rank[a.alias]) - (b.alias === null ? 3 : rank[b.alias]))
+  const shipped = lab.shipped === undefined ? [] : [{ name: LAB_LEARNED, text: `learned, as it ships: ${lab.shipped}` }]
+  return [
+    ...versions.slice(0, VERSIONS_MAX).map(({ version, alias }) => ({
+      name: labVersion(version),
+      text: `learned, ${alias === null ? '' : `${alias}: `}${version}`,
+    })),
+    ...shipped,
+  ]
+}
+
 /** Reads the form into a plan; every problem in words. */
-export function readPlan(form: Visit['form'], lab: LabDoor): { readonly plan: LabPlan; readonly problems: readonly string[] } {
+export function readPlan(
+  form: Visit['form'],
+  lab: LabDoor,
+  learned: readonly LabLearned[],
+): { readonly plan: LabPlan; readonly problems: readonly string[] } {
   const problems: string[] = []
   const source = readSource(form, lab, problems)
-  const arms = readArms(form, lab, source, problems)
+  const arms = readArms(form, { ...lab, policies: [...learned.map(({ name }) => name), ...lab.policies] }, source, problems)
   const loads = numbers(form.loads ?? '1', 'Loads', problems).filter((load) => load >= LOAD_LEAST && load <= LOAD_MOST)
   if (loads.length === 0 || loads.length > LOADS_MAX)
     problems.push(`Loads are 1 to ${LOADS_MAX} numbers from ${LOAD_LEAST} to ${LOAD_MOST}, e.g. “0.7, 1, 1.2”.`)

@@ -1,3 +1,4 @@
+import { labVersion } from '../../../plugin/log/control/lab.ts'
 import type { ModelRecord } from '../../../plugin/log/control/models.ts'
 import { type Answer, mayUse, type Visit } from '../../answer.ts'
 import { formatInstant } from '../../format.ts'
@@ -38,6 +39,10 @@ export function modelPage(parts: PageParts, visit: Visit): Answer {
       promoteHref: mayAct && !serves ? `/models/${model.modelId}/promote` : undefined,
       rollBackHref: mayAct && serves ? `/models/roll-back?kind=${model.kind}` : undefined,
       tryHref: mayAct && !serves && !trying && model.kind !== 'profile' ? `/models/${model.modelId}/try` : undefined,
+      labHref:
+        mayAct && parts.lab !== undefined && model.kind === 'policy'
+          ? `/lab?${new URLSearchParams({ [`policy-${labVersion(model.version)}`]: 'yes' })}`
+          : undefined,
       verdicts: verdicts.map((verdict) => ({
         passed: { text: verdict.passed === 1 ? 'passed' : 'not passed', tone: verdict.passed === 1 ? 'good' : 'warn' },
         words: verdict.words,

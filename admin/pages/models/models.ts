@@ -3,6 +3,7 @@ import type { Trial } from '../../../plugin/log/control/trials.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../../answer.ts'
 import { formatDuration, formatInstant, formatPercentWhole } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
+import { driftModel } from './drift.ts'
 import { servingNotice } from './serve.ts'
 
 /** The kinds with what serves where no trained version does. */
@@ -52,6 +53,7 @@ export function modelsPage(parts: PageParts, visit: Visit): Answer {
           models: models.map((model) => modelLine(parts, model, { mayAct, trying: running !== undefined })),
         }
       }),
+      drift: driftModel(control, mayAct),
       trial: running && trialModel(running, named, visit, mayAct),
       trials: control.trials
         .list({ limit: 10 })

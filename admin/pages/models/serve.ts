@@ -1,8 +1,11 @@
-import type { ModelKind } from '../../../plugin/log/control/models.ts'
+import type { ModelKind, ModelRecord } from '../../../plugin/log/control/models.ts'
+import { SET_ASIDE, TAKE_UP } from '../../../plugin/log/control/set-aside.ts'
 import type { Answer, Model, Visit } from '../../answer.ts'
+import { formatNumber } from '../../format.ts'
 import { waitForAnswer } from '../../intents.ts'
 import type { PageParts } from '../../routes.ts'
 import { noModel } from './model.ts'
+import { parsedObject } from './numbers.ts'
 
 const KIND_NAMES: readonly string[] = ['length', 'policy', 'profile']
 const isKind = (text: string | undefined): text is ModelKind => text !== undefined && KIND_NAMES.includes(text)
@@ -102,7 +105,19 @@ export function tryPage({ control }: PageParts, visit: Visit): Answer {
     kind: 'page',
     view: 'model-try',
     title: `Try ${model.version}`,
-    model: { id: model.modelId, version: model.version, running: control.trials.running()?.mode },
+    model: { id: model.modelId, version: model.version, running: control.trials.running()?.mode, ...foretold(control, model) },
+  }
+}
+
+/** What the twin foretold of a canary of this version, and what the form says at first. */
+function foretold(control: PageParts['control'], { modelId }: ModelRecord): Model {
+  const { canary } = parsedObject(control.models.verdicts(modelId)[0]?.numbers ?? '{}')
+  const { blocks, blockMs, shareRatio, words } = parsedObject(JSON.stringify(canary ?? {}))
+  return {
+    foretold: typeof words === 'string' ? words : undefined,
+    share: typeof shareRatio === 'number' ? Math.round(100 * shareRatio) : 25,
+    minutes: typeof blockMs === 'number' ? formatNumber(blockMs / MINUTE_MS) : '10',
+    blocks: typeof blocks === 'number' ? blocks : 0,
   }
 }
 
@@ -168,11 +183,19 @@ interface Confirming {
 
 const confirmation = (asking: Confirming): Answer => ({ kind: 'page', view: 'model-confirm', title: asking.question, model: { ...asking } })
 
+/** What was asked, by kind of intent. */
+const ASKED: Readonly<Record<string, string>> = {
+  serve: 'The change of the serving model',
+  try: 'The trial',
+  [SET_ASIDE]: 'Setting the learned policy aside',
+  [TAKE_UP]: 'Taking the learned policy up again',
+}
+
 /** What became of the change that the address names. */
 export function servingNotice({ control }: PageParts, visit: Visit): Model | undefined {
   const intent = visit.query.asked === undefined ? undefined : control.intents.get(Number(visit.query.asked))
-  if (intent === undefined || !['serve', 'try'].includes(intent.kind)) return undefined
-  const what = intent.kind === 'serve' ? 'The change of the serving model' : 'The trial'
+  const what = intent && ASKED[intent.kind]
+  if (!intent || what === undefined) return undefined
   if (intent.state === 'done') return { tone: 'good', text: `${what}: done. ${intent.answer ?? ''}`.trim(), href: undefined }
   if (intent.state === 'refused')
     return { tone: 'bad', text: `${what}: refused by the router. ${intent.answer ?? ''}`.trim(), href: undefined }

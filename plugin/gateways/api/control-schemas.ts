@@ -60,8 +60,23 @@ export const whatIfAnswer = z
         instances: z.array(z.string()).describe('Those it wants most; several where it would draw among them.'),
         probability: z.number().min(0).max(1).describe('With which it wants each of them.'),
         unknown: z.string().optional().describe('Why the logged row does not tell what it would have done.'),
+        about: z
+          .boolean()
+          .optional()
+          .describe('It weighs calls in flight one by one, which the row does not hold: as many like their mean stood for them.'),
       }),
     ),
+    expected: z
+      .array(
+        z.object({
+          instance: z.string(),
+          ttftMs: z.number().nullable().describe('From the placement to the first token; null unknown.'),
+          e2eMs: z.number().nullable().describe('From the placement to the last token.'),
+          othersMs: z.number().nullable().describe('How much later the calls in flight there would have ended, summed.'),
+        }),
+      )
+      .optional()
+      .describe('What each candidate would have made of the call, by the look-ahead of the policy "impact".'),
     because: z
       .object({
         columns: z.array(z.string()).describe('At most three candidate features, the strongest first.'),

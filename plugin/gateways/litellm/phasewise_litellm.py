@@ -12,6 +12,7 @@ deployments should take a call, and reports how the call ended. Whatever goes wr
 |---|---|---|
 | PHASEWISE_URL | http://127.0.0.1:8403 | the placement API; unix:/path/to/socket works too |
 | PHASEWISE_KEY | | a key with the scope "place" |
+| PHASEWISE_CA_FILE | | PEM file of the authority that signed an https address's certificate, where the system does not know it |
 | PHASEWISE_DEADLINE_MS | 25 | how long a placement is waited for |
 | PHASEWISE_HOLD_LIMIT_MS | 10000 | how long a call that Phasewise holds back is held at most |
 | PHASEWISE_SEND | auto | what placement reads: "messages" (hashed there and dropped), "features" (counts and hashes made here), |
@@ -109,6 +110,7 @@ class Settings:
         self.hold_limit_s = number_in(env, "PHASEWISE_HOLD_LIMIT_MS", 10_000.0) / 1000
         self.keep_foreign = (env.get("PHASEWISE_KEEP_FOREIGN") or "").lower() in ("1", "true", "yes", "on")
         self.socket = self.url[len("unix:") :] if self.url.startswith("unix:") else None
+        self.tls = tls_of(self.url, env.get("PHASEWISE_CA_FILE") or None)
         send = env.get("PHASEWISE_SEND") or "auto"
         if send not in ("auto", "messages", "features"):
             log.warning('phasewise: PHASEWISE_SEND is "%s"; allowed are auto, messages, features. Taking auto.', send)
@@ -129,6 +131,19 @@ def number_in(env: Mapping[str, str], name: str, standard: float) -> float:
         return value
     log.warning('phasewise: %s is "%s"; allowed is a number of milliseconds. Taking %g.', name, text, standard)
     return standard
+
+
+def tls_of(url: str, ca_file: Optional[str]) -> Optional[ssl.SSLContext]:
+    """How an https address is trusted; None for others. Without a readable file the system's authorities decide."""
+    if not url.startswith("https:"):
+        return None
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        log.warning(
+            'phasewise: PHASEWISE_CA_FILE is "%s", which cannot be read as PEM: %s. Trusting the system\'s authorities.', ca_file, error
+        )
+        return ssl.create_default_context()
 
 
 def is_local(url: str) -> bool:
@@ -306,7 +321,6 @@ class Link:
         self.watcher: Optional[asyncio.Task[None]] = None
         self.trial: Optional[asyncio.Task[None]] = None
         self._address = urlsplit(base)
-        self._secure = ssl.create_default_context() if self._address.scheme == "https" else None
         lines = ["host: " + self._address.netloc, "content-type: application/json", *("%s: %s" % one for one in headers.items())]
         self._head = "".join(line + "\r\n" for line in lines)
         self._idle: List[Wire] = []
@@ -347,8 +361,9 @@ class Link:
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> Wire:
         if self._settings.socket is not None:
             return (await loop.create_unix_connection(Wire, self._settings.socket))[1]
-        port = self._address.port or (443 if self._secure else 80)
-        return (await loop.create_connection(Wire, self._address.hostname or "localhost", port, ssl=self._secure))[1]
+        tls = self._settings.tls
+        port = self._address.port or (443 if tls else 80)
+        return (await loop.create_connection(Wire, self._address.hostname or "localhost", port, ssl=tls))[1]
 
 
 class PhasewiseHandler(CustomLogger):
@@ -660,7 +675,7 @@ class PhasewiseHandler(CustomLogger):
         headers = {"authorization": "Bearer " + self.settings.key} if self.settings.key else {}
         base = "http://localhost" if self.settings.socket else self.settings.url
         try:
-            transport = httpx.HTTPTransport(uds=self.settings.socket)
+            transport = httpx.HTTPTransport(uds=self.settings.socket, verify=self.settings.tls or True)
             with httpx.Client(base_url=base, headers=headers, transport=transport, timeout=0.5, trust_env=False) as client:
                 client.post("/v1/outcomes", json={"outcomes": list(self._outcomes)[-BATCH_MAX:]})
         except Exception as error:

@@ -1,8 +1,10 @@
 import type { Door } from './door.ts'
 import { rememberFleetChange } from './fleet-changes.ts'
+import { ACCEPT_CHANGE, forgetInstanceChange } from './instance-changes.ts'
 import type { IntentRecord, IntentState } from './intents.ts'
 import { rememberSwitch } from './kill-switch.ts'
 import { undoPromotion } from './models.ts'
+import { rememberSetAside } from './set-aside.ts'
 import { endTrial, TRIAL_RUNNER } from './trials.ts'
 
 /** What an answered intent changes besides its own row, in the same transaction. */
@@ -19,7 +21,10 @@ export function carryOut(door: Door, { intent, state, text, nowUnixMs }: Answere
   if (state === 'done') {
     rememberDrain(door, intent, subject, nowUnixMs)
     rememberSwitch(door, intent, nowUnixMs)
+    rememberSetAside(door, intent, nowUnixMs)
     rememberFleetChange(door, intent, nowUnixMs)
+    if (intent.kind === ACCEPT_CHANGE && 'pool' in subject && 'instance' in subject)
+      forgetInstanceChange(door, { pool: String(subject.pool), instance: String(subject.instance) })
   } else if (intent.kind === 'serve' && typeof subject.promotionId === 'number')
     undoPromotion(door, subject.promotionId, { why: text, nowUnixMs })
   else if (intent.kind === 'try' && typeof subject.trialId === 'number')

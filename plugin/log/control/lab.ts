@@ -2,6 +2,12 @@ import type { Clock } from '../../clock.ts'
 import type { Door } from './door.ts'
 import { type Page, pageLimit } from './intents.ts'
 
+/** How the Lab names the learned policies: the one that ships by this word alone, others with their version behind an @. */
+export const LAB_LEARNED = 'learned'
+
+/** A version in the registry as an arm's policy. */
+export const labVersion = (version: string): string => `${LAB_LEARNED}@${version}`
+
 export type LabState = 'waiting' | 'running' | 'done' | 'failed' | 'cancelled'
 
 /** What is played: calls as they were really served, or a scenario whose calls are drawn. */
@@ -12,7 +18,10 @@ export type LabSource =
 /** What a run was asked to compare. */
 export interface LabPlan {
   readonly source: LabSource
-  /** Policies, perhaps with an order of holding ("least-kv + kv-time"); the first one is what the others are compared with. */
+  /**
+   * Policies, perhaps with an order of holding ("least-kv + kv-time"); the first one is what the others are compared with. `learned` is the policy that ships,
+   * `learned@VERSION` one from the registry.
+   */
   readonly arms: readonly string[]
   /** Times the source's own rate. */
   readonly loads: readonly number[]

@@ -1,51 +1,21 @@
 import { floatsOf } from '../blob.ts'
+import { CALL_ROW, type CallRow } from './call-row.ts'
 import { CALL_COLUMNS, CANDIDATE_COLUMNS, FEATURE_HASH } from './columns.ts'
 import { firstIdAt } from './ids.ts'
 import type { Query } from './reader.ts'
 
-/** One call's row. Null is unknown or does not apply. Durations from arrival, ms. */
-export interface StoredCall {
-  readonly callId: number
-  readonly arrivedUnixMs: number
-  readonly gateway: string
-  readonly api: string
-  readonly pool: string
-  readonly model: string
-  readonly application: string
-  readonly tenant: string
-  readonly task: string | null
-  readonly stream: number
-  readonly promptBytes: number
-  readonly promptTokensEstimate: number
-  readonly maxTokens: number | null
-  readonly instanceId: number | null
-  readonly policy: string
+/** One call's row with what its page shows besides. */
+export interface StoredCall extends CallRow {
   readonly reason: string
-  readonly propensity: number
-  readonly explored: number
-  readonly policyVersion: string
-  readonly lengthVersion: string
-  readonly decisionUs: number
-  readonly heldMs: number
-  readonly predictedOutputTokens: number | null
   /** What predicted the length: 'model', or which fallback; null where nothing did or the call is older. */
   readonly lengthSource: string | null
   /** The predicted distribution as stored (see call/length-axis.ts). */
   readonly predictedLength: Uint8Array | null
   readonly predictedTtftMs: number | null
   readonly predictedE2eMs: number | null
-  readonly outcome: string
   readonly status: number | null
   readonly error: string | null
-  readonly placedMs: number
-  readonly ttftMs: number | null
-  readonly tpotMs: number | null
-  readonly e2eMs: number
-  readonly promptTokens: number | null
-  readonly cachedPromptTokens: number | null
-  readonly outputTokens: number | null
   readonly tokensFrom: string | null
-  readonly censored: number
   readonly finishReason: string | null
 }
 
@@ -98,14 +68,8 @@ const NEIGHBOURS_BEFORE_MS = 120_000
 /** Neighbours looked at and drawn at most. */
 const NEIGHBOURS_MAX = 400
 
-const CALL = `call_id AS callId, arrived_unix_ms AS arrivedUnixMs, gateway, api, pool, model, application, tenant, task, stream,
-  prompt_bytes AS promptBytes, prompt_tokens_estimate AS promptTokensEstimate, max_tokens AS maxTokens, instance_id AS instanceId, policy,
-  reason, propensity, explored, policy_version AS policyVersion, length_version AS lengthVersion, decision_us AS decisionUs,
-  held_ms AS heldMs, predicted_output_tokens AS predictedOutputTokens, length_source AS lengthSource,
-  predicted_length AS predictedLength, predicted_ttft_ms AS predictedTtftMs,
-  predicted_e2e_ms AS predictedE2eMs, outcome, status, error, placed_ms AS placedMs, ttft_ms AS ttftMs, tpot_ms AS tpotMs, e2e_ms AS e2eMs,
-  prompt_tokens AS promptTokens, cached_prompt_tokens AS cachedPromptTokens, output_tokens AS outputTokens, tokens_from AS tokensFrom,
-  censored, finish_reason AS finishReason`
+const CALL = `${CALL_ROW}, reason, length_source AS lengthSource, predicted_length AS predictedLength, predicted_ttft_ms AS predictedTtftMs,
+  predicted_e2e_ms AS predictedE2eMs, status, error, tokens_from AS tokensFrom, finish_reason AS finishReason`
 
 /** All the log knows of one call's decision; undefined when the call is not there. */
 export function readDecision(query: Query, callId: number): Decision | undefined {

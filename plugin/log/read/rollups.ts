@@ -38,20 +38,37 @@ export interface Span {
   readonly pool?: string
 }
 
+/** What the calls that arrived in one bucket of time did. */
+export interface Bucket {
+  readonly atUnixMs: number
+  readonly slices: readonly Slice[]
+  /** All its slices in one, or those of one pool; merged once. Not to be changed. */
+  sum(pool?: string): Merged
+}
+
 /**
- * The rollups of a span in buckets. A bucket that ended long ago cannot change (no call lives that long), so its merged slices are kept:
- * a week is 10,080 minutes times instances and policies, too many to merge for each page.
+ * The rollups of a span in buckets. A week is 10,080 minutes times instances and policies, too many to read and merge for each page: buckets are kept with
+ * their sums, and read again only where their calls have become more. One that ended long ago cannot change (no call lives that long) and is not even asked about.
  */
 export interface Rollups {
-  /** In order of time. `nowUnixMs` tells which buckets are over. */
-  slices(query: Query, span: Span, nowUnixMs: number): Slice[]
+  /** Every bucket of the span in order of time, empty ones too. `nowUnixMs` tells which are over. */
+  buckets(query: Query, span: Span, nowUnixMs: number): Bucket[]
 }
 
 /** Longer than any call may take (timeouts.totalMs is 30 min unless configured longer): after it a minute's rollup stands still. */
 const SETTLED_AFTER_MS = 3_600_000
 
-/** Buckets kept; two windows of each length need about 600. The oldest asked for goes first. */
+/** Buckets kept; two windows of each length need about 700, with the quarters of hours that longer ones are made of. The oldest asked for goes first. */
 const KEPT_MAX = 2_000
+
+/** Longer buckets that may still change are made of these: only the one that runs is read again for each page. */
+const QUARTER_MS = 900_000
+
+interface Kept {
+  /** Calls there were when it was read: more mean that it must be read again. Undefined where it cannot change. */
+  readonly calls: number | undefined
+  readonly bucket: Bucket
+}
 
 interface Stored extends Counts {
   readonly bucket: number
@@ -75,32 +92,83 @@ const HOUR_MS = 3_600_000
 
 /** Rollups with an empty memory. */
 export function createRollups(): Rollups {
-  const kept = new Map<string, readonly Slice[]>()
-  const keep = (key: string, slices: readonly Slice[]): void => {
+  const kept = new Map<string, Kept>()
+  const keep = (key: string, one: Kept): Bucket => {
+    kept.delete(key)
     if (kept.size >= KEPT_MAX) kept.delete(kept.keys().next().value ?? key)
-    kept.set(key, slices)
+    kept.set(key, one)
+    return one.bucket
   }
+  const buckets: Rollups['buckets'] = (query, { fromUnixMs, toUnixMs, bucketMs, pool }, nowUnixMs) => {
+    const settledBefore = nowUnixMs - SETTLED_AFTER_MS
+    const starts = Array.from({ length: Math.ceil((toUnixMs - fromUnixMs) / bucketMs) }, (_, i) => fromUnixMs + i * bucketMs)
+    const keyOf = (at: number): string => `${bucketMs}/${at}`
+    const isSettled = (at: number): boolean => at + bucketMs < settledBefore
+    const open = starts.filter((at) => !isSettled(at))
+    const calls = countCalls(query, open, bucketMs)
+    const found = new Map<number, Bucket>()
+    const stale = starts.filter((at) => {
+      const one = kept.get(keyOf(at))
+      const fresh = one !== undefined && (one.calls === undefined || (!isSettled(at) && one.calls === (calls.get(at) ?? 0)))
+      if (fresh) found.set(at, one.bucket)
+      return !fresh
+    })
+    const store = (at: number, slices: readonly Slice[]): void => {
+      const one = { calls: isSettled(at) ? undefined : (calls.get(at) ?? 0), bucket: createBucket(at, slices) }
+      found.set(at, keep(keyOf(at), one))
+    }
+    const wholes = stale.filter((at) => isSettled(at) || bucketMs <= QUARTER_MS)
+    for (const run of runsOf(wholes, bucketMs)) {
+      const fresh = readBuckets(query, run, bucketMs)
+      for (let at = run.from; at < run.to; at += bucketMs) store(at, fresh.get(at) ?? [])
+    }
+    for (const at of stale.filter((one) => !found.has(one))) {
+      const quarters = buckets(query, { fromUnixMs: at, toUnixMs: at + bucketMs, bucketMs: QUARTER_MS }, nowUnixMs)
+      store(
+        at,
+        mergeByInstance(
+          quarters.flatMap(({ slices }) => slices),
+          at,
+        ),
+      )
+    }
+    const all = starts.flatMap((at) => found.get(at) ?? [])
+    return pool === undefined
+      ? all
+      : all.map((one) =>
+          createBucket(
+            one.atUnixMs,
+            one.slices.filter((slice) => slice.pool === pool),
+          ),
+        )
+  }
+  return { buckets }
+}
+
+function createBucket(atUnixMs: number, slices: readonly Slice[]): Bucket {
+  const sums = new Map<string | undefined, Merged>()
   return {
-    slices(query, { fromUnixMs, toUnixMs, bucketMs, pool }, nowUnixMs) {
-      const found = new Map<number, readonly Slice[]>()
-      const missing: number[] = []
-      for (let at = fromUnixMs; at < toUnixMs; at += bucketMs) {
-        const slices = kept.get(`${bucketMs}/${at}`)
-        if (slices === undefined) missing.push(at)
-        else found.set(at, slices)
-      }
-      for (const run of runsOf(missing, bucketMs)) {
-        const fresh = readBuckets(query, run, bucketMs)
-        for (let at = run.from; at < run.to; at += bucketMs) {
-          const slices = fresh.get(at) ?? []
-          found.set(at, slices)
-          if (at + bucketMs < nowUnixMs - SETTLED_AFTER_MS) keep(`${bucketMs}/${at}`, slices)
-        }
-      }
-      const all = [...found].sort(([a], [b]) => a - b).flatMap(([, slices]) => slices)
-      return pool === undefined ? all : all.filter((slice) => slice.pool === pool)
+    atUnixMs,
+    slices,
+    sum(pool) {
+      const known = sums.get(pool)
+      if (known !== undefined) return known
+      const sum = mergeSlices(pool === undefined ? slices : slices.filter((slice) => slice.pool === pool))
+      sums.set(pool, sum)
+      return sum
     },
   }
+}
+
+/** Calls counted so far in each bucket that has some; they only become more. Reads keys and counts, no histogram. */
+function countCalls(query: Query, starts: readonly number[], bucketMs: number): ReadonlyMap<number, number> {
+  const [from] = starts
+  const last = starts.at(-1)
+  if (from === undefined || last === undefined) return new Map()
+  const sql = `SELECT CAST(minute_unix_ms / @bucketMs AS INTEGER) AS bucket, sum(calls) AS calls FROM rollup
+    WHERE minute_unix_ms >= @from AND minute_unix_ms < @to GROUP BY bucket`
+  const rows = query.all<{ bucket: number; calls: number }>(sql, { bucketMs, from, to: last + bucketMs })
+  return new Map(rows.map(({ bucket, calls }) => [bucket * bucketMs, calls]))
 }
 
 /** All of `slices` in one; all zero and empty when there are none. */
@@ -155,20 +223,35 @@ function runsOf(starts: readonly number[], bucketMs: number): { readonly from: n
   return runs
 }
 
+type SliceSums = Sums & { readonly atUnixMs: number; readonly pool: string; readonly instanceId: number }
+
+const emptySlice = (atUnixMs: number, { pool, instanceId }: Pick<Slice, 'pool' | 'instanceId'>): SliceSums => ({
+  ...emptySums(),
+  atUnixMs,
+  pool,
+  instanceId,
+})
+
+const sliceKey = ({ pool, instanceId }: Pick<Slice, 'pool' | 'instanceId'>): string => `${instanceId} ${pool}`
+
 function readBuckets(query: Query, run: { readonly from: number; readonly to: number }, bucketMs: number): Map<number, Slice[]> {
-  const buckets = new Map<number, Map<string, Sums & { atUnixMs: number; pool: string; instanceId: number }>>()
+  const buckets = new Map<number, Map<string, SliceSums>>()
   for (const row of readRows(query, run, bucketMs)) {
     const at = row.bucket * bucketMs
-    const slices = buckets.get(at) ?? new Map()
+    const slices = buckets.get(at) ?? new Map<string, SliceSums>()
     buckets.set(at, slices)
-    const key = `${row.instanceId} ${row.pool}`
-    const sum = slices.get(key) ?? { ...emptySums(), atUnixMs: at, pool: row.pool, instanceId: row.instanceId }
-    slices.set(key, sum)
+    const sum = slices.get(sliceKey(row)) ?? emptySlice(at, row)
+    slices.set(sliceKey(row), sum)
     addCounts(sum, row)
     sum.ttft.mergeEncoded(row.ttft)
     sum.e2e.mergeEncoded(row.e2e)
   }
   return new Map([...buckets].map(([at, slices]) => [at, [...slices.values()]]))
+}
+
+/** Slices of shorter buckets as those of the one that begins at `atUnixMs`. */
+function mergeByInstance(slices: readonly Slice[], atUnixMs: number): Slice[] {
+  return [...Map.groupBy(slices, sliceKey).values()].map((own) => ({ ...emptySlice(atUnixMs, own[0] as Slice), ...mergeSlices(own) }))
 }
 
 /** Hours that were rolled up are read as such where the buckets are whole hours; the others minute by minute. */

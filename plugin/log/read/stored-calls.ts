@@ -1,44 +1,15 @@
 import { firstIdAt } from '../../call/id.ts'
 import { floatsOf, hashesOf } from '../blob.ts'
+import { CALL_ROW, type CallRow } from './call-row.ts'
 import type { Query, Reader } from './reader.ts'
 import type { TimeRange } from './traffic.ts'
 
-/** One stored call with the rows its decision saw, as they are on disk. Null is unknown. Durations in ms from arrival. */
-export interface StoredRow {
-  readonly callId: number
-  readonly arrivedUnixMs: number
-  readonly gateway: string
-  readonly api: string
-  readonly pool: string
-  readonly model: string
-  readonly application: string
-  readonly tenant: string
-  readonly task: string | null
-  readonly stream: number
-  readonly promptBytes: number
-  readonly promptTokensEstimate: number
-  readonly maxTokens: number | null
-  readonly instanceId: number | null
-  readonly policy: string
-  readonly propensity: number
-  readonly explored: number
-  readonly policyVersion: string
-  readonly lengthVersion: string
-  readonly decisionUs: number
-  readonly heldMs: number
-  readonly predictedOutputTokens: number | null
-  readonly outcome: string
-  readonly attempts: number
-  readonly placedMs: number
-  readonly ttftMs: number | null
-  readonly tpotMs: number | null
-  readonly e2eMs: number
-  readonly promptTokens: number | null
-  readonly cachedPromptTokens: number | null
-  readonly outputTokens: number | null
-  readonly censored: number
+/** One stored call with the rows its decision saw, as they are on disk. */
+export interface StoredRow extends CallRow {
   readonly arm: string | null
   readonly trialId: number | null
+  /** 1: the call came behind the other arm's block; null outside canaries. */
+  readonly washout: number | null
   readonly words: Uint32Array
   /** What the length model read, of the feature list with `lengthFeatureHash`; absent where nothing was logged. */
   readonly lengthRow?: Float16Array
@@ -54,12 +25,7 @@ export interface StoredRow {
   }
 }
 
-const COLUMNS = `call.call_id AS callId, arrived_unix_ms AS arrivedUnixMs, gateway, api, pool, model, application, tenant, task, stream,
-  prompt_bytes AS promptBytes, prompt_tokens_estimate AS promptTokensEstimate, max_tokens AS maxTokens, instance_id AS instanceId, policy,
-  propensity, explored, policy_version AS policyVersion, length_version AS lengthVersion, decision_us AS decisionUs, held_ms AS heldMs,
-  predicted_output_tokens AS predictedOutputTokens, outcome, attempts, placed_ms AS placedMs, ttft_ms AS ttftMs, tpot_ms AS tpotMs,
-  e2e_ms AS e2eMs, prompt_tokens AS promptTokens, cached_prompt_tokens AS cachedPromptTokens, output_tokens AS outputTokens, censored, arm,
-  trial_id AS trialId, length_feature_hash AS lengthFeatureHash, length_row AS lengthRow,
+const COLUMNS = `${CALL_ROW}, arm, trial_id AS trialId, washout, length_feature_hash AS lengthFeatureHash, length_row AS lengthRow,
   text_features AS words, prefix_blocks AS prefixBlocks`
 const CANDIDATES = 'feature_hash AS featureHash, total, instances, features, costs'
 
@@ -123,13 +89,22 @@ export interface StoredExtent {
   readonly completed: number
   readonly firstUnixMs: number
   readonly lastUnixMs: number
+  /** Names of the pools that were called, the most called first. */
+  readonly pools: readonly string[]
 }
 
 /** What a time range holds. */
 export function readExtent(query: Query, { fromUnixMs, toUnixMs }: TimeRange): StoredExtent {
-  const sql = `SELECT count(*) AS calls, coalesce(sum(outcome = 'completed'), 0) AS completed, coalesce(min(arrived_unix_ms), 0) AS firstUnixMs,
-    coalesce(max(arrived_unix_ms), 0) AS lastUnixMs FROM call WHERE call_id >= ? AND call_id < ?`
-  return query.get<StoredExtent>(sql, [firstIdAt(fromUnixMs), firstIdAt(toUnixMs)]) as StoredExtent
+  const sql = `SELECT pool, count(*) AS calls, sum(outcome = 'completed') AS completed, min(arrived_unix_ms) AS firstUnixMs,
+    max(arrived_unix_ms) AS lastUnixMs FROM call WHERE call_id >= ? AND call_id < ? GROUP BY pool ORDER BY calls DESC, pool`
+  const found = query.all<Omit<StoredExtent, 'pools'> & { readonly pool: string }>(sql, [firstIdAt(fromUnixMs), firstIdAt(toUnixMs)])
+  return {
+    calls: found.reduce((sum, one) => sum + one.calls, 0),
+    completed: found.reduce((sum, one) => sum + one.completed, 0),
+    firstUnixMs: found.length === 0 ? 0 : Math.min(...found.map((one) => one.firstUnixMs)),
+    lastUnixMs: Math.max(0, ...found.map((one) => one.lastUnixMs)),
+    pools: found.map(({ pool }) => pool),
+  }
 }
 
 /** Names of all instances ever seen, by id. */

@@ -8,17 +8,25 @@ interface Feature {
   readonly of: (scan: Scan) => number
 }
 
-const log = (value: number): number => Math.log1p(value)
-const logSum = (name: keyof typeof SUM): Feature => ({ name, of: ({ sums }) => log(sums[SUM[name]] as number) })
-const share = (name: keyof typeof SUM, of: keyof typeof SUM): Feature => ({
-  name: `${name} per ${of}`,
-  of: ({ sums }) => (sums[SUM[name]] as number) / Math.max(1, sums[SUM[of]] as number),
-})
-const some = (name: keyof typeof SUM): Feature => ({ name: `some ${name}`, of: ({ sums }) => ((sums[SUM[name]] as number) > 0 ? 1 : 0) })
-const endsWith = (sign: string): Feature => ({
-  name: `ends with ${sign}`,
-  of: ({ lastCode }) => (sign.includes(String.fromCharCode(lastCode)) ? 1 : 0),
-})
+/** Logarithms of 1 + counts: most sums are small whole numbers. */
+const LOGS = Float64Array.from({ length: 1_024 }, (_, count) => Math.log1p(count))
+const log = (value: number): number => (value < LOGS.length && Number.isInteger(value) ? (LOGS[value] as number) : Math.log1p(value))
+const logSum = (name: keyof typeof SUM): Feature => {
+  const at = SUM[name]
+  return { name, of: ({ sums }) => log(sums[at] as number) }
+}
+const share = (name: keyof typeof SUM, of: keyof typeof SUM): Feature => {
+  const [at, whole] = [SUM[name], SUM[of]]
+  return { name: `${name} per ${of}`, of: ({ sums }) => (sums[at] as number) / Math.max(1, sums[whole] as number) }
+}
+const some = (name: keyof typeof SUM): Feature => {
+  const at = SUM[name]
+  return { name: `some ${name}`, of: ({ sums }) => ((sums[at] as number) > 0 ? 1 : 0) }
+}
+const endsWith = (sign: string): Feature => {
+  const codes = [...sign].map((one) => one.charCodeAt(0))
+  return { name: `ends with ${sign}`, of: ({ lastCode }) => (codes.includes(lastCode) ? 1 : 0) }
+}
 
 const LAYOUT: readonly Feature[] = [
   { name: 'chars', of: ({ chars }) => log(chars) },
@@ -61,16 +69,11 @@ const LAYOUT: readonly Feature[] = [
   { name: 'one line', of: ({ sums }) => (sums[SUM.breaks] === 0 ? 1 : 0) },
 ]
 
-const ASKED: readonly Feature[] = UNIT_GROUPS.flatMap((unit, i) => [
-  { name: `some ${unit} asked for`, of: ({ units }: Scan) => ((units[i] as number) > 0 ? 1 : 0) },
-  { name: `${unit} asked for`, of: ({ units }: Scan) => log(units[i] as number) },
-])
+/** Two columns per unit; `writeAsked` fills them. */
+const ASKED: readonly string[] = UNIT_GROUPS.flatMap((unit) => [`some ${unit} asked for`, `${unit} asked for`])
 
-const WORDS: readonly Feature[] = KEYWORD_GROUPS.flatMap((group, i) => [
-  { name: `leads with ${group}`, of: ({ leads }: Scan) => leads[i] as number },
-  { name: `has ${group}`, of: ({ groups }: Scan) => log(groups[i] as number) },
-  { name: `first ${group}`, of: ({ firstGroup }: Scan) => (firstGroup === i ? 1 : 0) },
-])
+/** Three columns per group of keywords; `writeWords` fills them. */
+const WORDS: readonly string[] = KEYWORD_GROUPS.flatMap((group) => [`leads with ${group}`, `has ${group}`, `first ${group}`])
 
 const group = (name: string): number => KEYWORD_GROUPS.indexOf(name)
 const COPIES = ['translate', 'rewrite', 'correct'].map(group)
@@ -111,10 +114,10 @@ const RULES: readonly Feature[] = [
   },
 ]
 
-const FEATURES: readonly Feature[] = [...LAYOUT, ...RULES, ...ASKED, ...WORDS]
+const FEATURES: readonly Feature[] = [...LAYOUT, ...RULES]
 
 /** Names in order: part of a model's feature hash. */
-export const HAND_FEATURES: readonly string[] = FEATURES.map((one) => one.name)
+export const HAND_FEATURES: readonly string[] = [...FEATURES.map((one) => one.name), ...ASKED, ...WORDS]
 
 /** Columns that foretell the length by themselves where they are not 0: USUAL + value is ln tokens. */
 export const RULES_OF_THUMB: readonly number[] = ['copies payload', 'picks'].map((name) => HAND_FEATURES.indexOf(name))
@@ -122,4 +125,24 @@ export const RULES_OF_THUMB: readonly number[] = ['copies payload', 'picks'].map
 /** Writes the features of a scan to `out` from `at`. */
 export function writeHandFeatures(scan: Scan, out: Float32Array, at: number): void {
   for (let i = 0; i < FEATURES.length; i++) out[at + i] = (FEATURES[i] as Feature).of(scan)
+  writeAsked(scan, out, at + FEATURES.length)
+  writeWords(scan, out, at + FEATURES.length + ASKED.length)
+}
+
+function writeAsked({ units }: Scan, out: Float32Array, at: number): void {
+  for (let i = 0; i < units.length; i++) {
+    const asked = units[i] as number
+    out[at + 2 * i] = asked > 0 ? 1 : 0
+    out[at + 2 * i + 1] = log(asked)
+  }
+}
+
+/** Most groups have no word in a prompt: all three of their columns are 0. */
+function writeWords({ leads, groups, firstGroup }: Scan, out: Float32Array, at: number): void {
+  for (let i = 0; i < groups.length; i++) {
+    const words = groups[i] as number
+    out[at + 3 * i] = leads[i] as number
+    out[at + 3 * i + 1] = words === 0 ? 0 : log(words)
+    out[at + 3 * i + 2] = firstGroup === i ? 1 : 0
+  }
 }

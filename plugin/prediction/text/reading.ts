@@ -1,3 +1,4 @@
+import { freshFloats } from '../cells.ts'
 import { HAND_FEATURES, writeHandFeatures } from './hand-features.ts'
 import { Scanner } from './scan.ts'
 import { createVocabulary } from './vocabulary.ts'
@@ -68,7 +69,7 @@ export function createTextReader(table: { readonly tokens: readonly string[]; re
   const sum = new Int32Array(EMBEDDING_WIDTH)
   return (text) => {
     const scan = scanner.scan(text)
-    const reading = new Float32Array(READING_WIDTH)
+    const reading = freshFloats(READING_WIDTH)
     writeHandFeatures(scan, reading, 0)
     if (scan.tokenCount === 0) return reading
     sum.fill(0)

@@ -13,7 +13,7 @@ import { Simulation } from '../fleet/simulation.ts'
 import type { CallEnd, SimulationOptions } from '../fleet/simulation-options.ts'
 import { streamOf, type TwinCall } from '../fleet/twin-call.ts'
 import type { Scenario } from './scenarios.ts'
-import { type Score, ScoreSheet } from './score.ts'
+import { type Limits, type Score, ScoreSheet } from './score.ts'
 
 /**
  * What is compared: a policy, alone, behind a hold queue, or before engines that are sent the same order as a priority. `learned` brings its own hold, which
@@ -35,6 +35,8 @@ export interface Circumstances
   readonly model?: LearnedModel
   /** Told of each call that is over, as the score is. */
   readonly onEnd?: (end: CallEnd) => void
+  /** What counts as served in time; `LIMITS` by default. */
+  readonly limits?: Limits
   /** What the policy believes of an instance's engine; its own profile by default. */
   readonly believes?: (name: string) => EngineShape
   /** Every second router is another gateway's, deciding by this rule and holding nothing; its calls are not counted. Two routers then. */
@@ -64,9 +66,9 @@ export function playArm(
   arm: Arm,
   given: { readonly scenario: Scenario; readonly calls: readonly TwinCall[]; readonly seed: number } & Circumstances,
 ): Score {
-  const { scenario, calls, seed, model, believes, foreignPolicy, onEnd, ...circumstances } = given
+  const { scenario, calls, seed, model, believes, foreignPolicy, onEnd, limits, ...circumstances } = given
   const isForeign = (router: number): boolean => foreignPolicy !== undefined && router % 2 === 1
-  const sheet = new ScoreSheet(scenario.fleet.length)
+  const sheet = new ScoreSheet(scenario.fleet.length, limits)
   const shapes = new Map<string, EngineShape>(scenario.fleet.map(({ name, profile }) => [name, believes?.(name) ?? profile]))
   const parts = { profileOf: (instance: InstanceView) => shapes.get(instance.name), model }
   const policies = new Map<number, Policy>()

@@ -20,7 +20,7 @@ export interface Score {
   readonly tokensPerS: number
   /** Calls without a whole answer. */
   readonly lost: number
-  /** Share of all calls answered whole within both limits (`LIMITS`), 0..1. */
+  /** Share of all calls answered whole within both limits, 0..1. */
   readonly withinLimits: number
   readonly preemptions: number
   readonly prefixHitRatio: number

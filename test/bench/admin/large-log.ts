@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { systemClock } from '../../../plugin/clock.ts'
 import { openControl } from '../../../plugin/log/control.ts'
-import { databasePath, migrateDataDirectory } from '../../../plugin/log/migrate.ts'
+import { databasePath, migrateDataDirectory, readMigrations } from '../../../plugin/log/migrate.ts'
 import { openWriter } from '../../../plugin/log/writer.ts'
 import { furnish } from '../../admin/furniture.ts'
 import { writeHistory } from '../../admin/history.ts'
@@ -18,7 +18,8 @@ const CANDIDATES_EVERY = 10
 
 /**
  * A log of `calls` calls over thirty days, up to `nowUnixMs`: one day written by the log's own writer, rollups included, and that day again for each day
- * before, its ids and times shifted. Kept in `folder` and taken from there the next time.
+ * before, its ids and times shifted. Kept in `folder` and taken from there the next time, unless the log's tables have changed since: to migrate so many rows
+ * takes longer than to write them anew.
  */
 export function makeLargeLog(given: { readonly folder: string; readonly calls: number; readonly nowUnixMs: number }): {
   readonly dataDir: string
@@ -29,7 +30,7 @@ export function makeLargeLog(given: { readonly folder: string; readonly calls: n
   const { folder, calls } = given
   const dataDir = join(folder, `admin-${calls}`)
   const ready = join(dataDir, 'complete')
-  if (!existsSync(ready)) {
+  if (!existsSync(ready) || !isOfToday(databasePath(dataDir, 'log'))) {
     rmSync(dataDir, { recursive: true, force: true })
     mkdirSync(dataDir, { recursive: true })
     writeHistory({ dataDir, nowUnixMs: given.nowUnixMs, hours: 24, calls: Math.ceil(calls / DAYS), seed: 11 })
@@ -40,13 +41,22 @@ export function makeLargeLog(given: { readonly folder: string; readonly calls: n
     writeFileSync(ready, String(given.nowUnixMs))
   }
   const nowUnixMs = Number(readFileSync(ready, 'utf8'))
-  // One kept from before may lack what came since.
+  // Control may lack what came since.
   migrateDataDirectory({ dataDir, nowUnixMs })
   rollHours(databasePath(dataDir, 'log'), nowUnixMs)
   const database = new Database(databasePath(dataDir, 'log'), { readonly: true })
   const counted = database.prepare('SELECT count(*) FROM call').pluck().get() as number
   database.close()
   return { dataDir, calls: counted, nowUnixMs }
+}
+
+function isOfToday(path: string): boolean {
+  const database = new Database(path, { readonly: true })
+  try {
+    return database.prepare('SELECT max(version) FROM migration').pluck().get() === readMigrations('log').length
+  } finally {
+    database.close()
+  }
 }
 
 function repeatDay(path: string): void {

@@ -1,0 +1,60 @@
+import type { Door } from './door.ts'
+
+/** The learned policy was set aside: the best rule that is known places in its stead. */
+export interface SetAside {
+  readonly by: string
+  readonly sinceUnixMs: number
+  readonly why: string
+  /** The rule that places, where one is named; else what the configuration names. */
+  readonly rule?: string
+}
+
+/** The intents that set the learned policy aside and take it up again. */
+export const SET_ASIDE = 'set aside'
+export const TAKE_UP = 'take up'
+
+/** What the intent `set aside` says. */
+export type SetAsideSubject = Pick<SetAside, 'why' | 'rule'>
+
+/** The settings that hold it, and when it was last taken up again, as JSON. */
+const KEY = 'policy.setAside'
+const TAKEN_UP_KEY = 'policy.takenUp'
+
+/** Who set the learned policy aside and why; undefined while it may decide. */
+export function readSetAside(door: Door): SetAside | undefined {
+  const value = door.get<{ value: string }>('SELECT value FROM setting WHERE key = ?', [KEY])?.value
+  return value === undefined ? undefined : (JSON.parse(value) as SetAside)
+}
+
+/** When the learned policy was last taken up again; 0 where it never was. */
+export function readTakenUp(door: Door): number {
+  return Number(door.get<{ value: string }>('SELECT value FROM setting WHERE key = ?', [TAKEN_UP_KEY])?.value ?? 0)
+}
+
+/** Remembers what the router obeyed, with audit row and notice; other kinds of intent are left alone. A policy that is put in anew is not set aside. */
+export function rememberSetAside(
+  door: Door,
+  { kind, subject, askedBy }: { readonly kind: string; readonly subject: unknown; readonly askedBy: string },
+  nowUnixMs: number,
+): void {
+  if (kind === 'serve' && (subject as { readonly kind?: unknown }).kind === 'policy') door.run('DELETE FROM setting WHERE key = ?', [KEY])
+  if (kind !== SET_ASIDE && kind !== TAKE_UP) return
+  const set = 'INSERT OR REPLACE INTO setting (key, value, changed_unix_ms) VALUES (?, ?, ?)'
+  const { why, rule } = subject as SetAsideSubject
+  if (kind === SET_ASIDE) {
+    const value: SetAside = { by: askedBy, sinceUnixMs: nowUnixMs, why, ...(rule === undefined ? {} : { rule }) }
+    door.run(set, [KEY, JSON.stringify(value), nowUnixMs])
+  } else {
+    door.run('DELETE FROM setting WHERE key = ?', [KEY])
+    door.run(set, [TAKEN_UP_KEY, String(nowUnixMs), nowUnixMs])
+  }
+  const audit = 'INSERT INTO audit (at_unix_ms, who, address, action, subject, before, after) VALUES (?, ?, ?, ?, ?, ?, ?)'
+  door.run(audit, [nowUnixMs, askedBy, '', kind, 'learned policy', null, why])
+  const text = kind === SET_ASIDE ? `The learned policy is set aside: ${why}` : `The learned policy decides again: ${why}`
+  door.run('INSERT INTO notice (at_unix_ms, tone, text, href) VALUES (?, ?, ?, ?)', [
+    nowUnixMs,
+    kind === SET_ASIDE ? 'bad' : 'good',
+    text,
+    '/models#drift',
+  ])
+}
