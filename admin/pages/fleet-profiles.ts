@@ -6,7 +6,7 @@ import { formatCount, formatNumber, formatPercent } from '../format.ts'
 /** Null where the prior stayed: nothing was measured. */
 const coefficient = z.object({ value: z.number().nullable(), error: z.number().nullable() })
 /** What a night's verdict on profiles holds of each instance. */
-const numbers = z.object({
+const poolNumbers = z.object({
   pool: z.string(),
   instances: z.array(
     z.object({
@@ -25,6 +25,7 @@ const numbers = z.object({
     }),
   ),
 })
+const numbers = poolNumbers.extend({ others: z.array(poolNumbers).optional() })
 
 const STATES = {
   fitted: { text: 'learned with its type', tone: 'good' },
@@ -42,8 +43,9 @@ export function learnedProfiles({ models }: Control, pool: string): Model | unde
   const known = models.list('profile')
   const serving = models.withAlias('profile', 'champion')
   for (const model of serving ? [serving, ...known] : known) {
-    const found = readNumbers(models.verdicts(model.modelId)[0]?.numbers)
-    if (found?.pool !== pool) continue
+    const night = readNumbers(models.verdicts(model.modelId)[0]?.numbers)
+    const found = night && [night, ...(night.others ?? [])].find((one) => one.pool === pool)
+    if (!found) continue
     return {
       version: model.version,
       href: `/models/${model.modelId}`,

@@ -7,8 +7,9 @@ import { asTwinCalls, type ServedCall } from '../simulation/log-replay/traffic.t
 import { parseArm, playArm } from '../simulation/scenario/arm.ts'
 import type { Score } from '../simulation/scenario/score.ts'
 import { type Gain, pairedGain } from './evaluate-intervals.ts'
+import { type BlockPlan, type ForetoldBlocks, foretellBlocks } from './foretold-blocks.ts'
 import { decide, type Evidence, type GateVerdict, type SliceGain } from './gate.ts'
-import { bucketOf } from './measures.ts'
+import { BUCKET_NAMES, bucketOf } from './measures.ts'
 
 /** Who is compared: an arm of the twin as it is written, and what `learned` in it decides by. */
 export interface Contender {
@@ -27,8 +28,17 @@ export interface EvaluationParts {
   /** One way between router and instance, ms; half of a profile's overhead. 0 by default. */
   readonly networkMs?: number
   readonly seed: number
+  /** How a canary would be cut into blocks: then it is foretold how many it needs. */
+  readonly canary?: BlockPlan
+  /** Other pools that the challenger would serve too: each is one more slice. */
+  readonly others?: readonly OtherPool[]
   /** Told between plays, 0..1; may throw to stop. */
   readonly told?: (ratio: number) => Promise<void>
+}
+
+/** A pool that the challenger was not trained for. */
+export interface OtherPool extends Pick<EvaluationParts, 'fleet' | 'calls' | 'serving' | 'challenger' | 'networkMs'> {
+  readonly pool: string
 }
 
 /** One arm on the held-out calls, means over the replays. */
@@ -48,12 +58,15 @@ export interface Evaluation extends Evidence, GateVerdict {
   readonly gainVsBestRule: Gain
   readonly replays: number
   readonly arms: readonly ArmScore[]
+  readonly canary?: ForetoldBlocks
 }
 
 /** Rules that a challenger has to stand beside; holding where memory is known is a pool's default. */
 export const BASELINE_ARMS: readonly string[] = ['least-request', 'least-kv', 'impact', 'least-kv + kv-time']
 /** Replays of the held-out calls: the calls as they came, then their minutes drawn anew. */
 export const REPLAYS = 8
+/** Of each other pool: half, since it only has to be no worse. */
+const POOL_REPLAYS = 4
 const DRAWN_MS = 60_000
 const CHALLENGER = 'challenger'
 
@@ -82,7 +95,20 @@ export async function evaluate(parts: EvaluationParts): Promise<Evaluation> {
       await told?.((replay * contenders.size + [...contenders.keys()].indexOf(name) + 1) / (REPLAYS * contenders.size))
     }
   }
-  return conclude({ parts, plays, drawn, rng })
+  const others = (parts.others ?? []).map((other) => poolSlice(other, { parts, rng: rng.stream(`pool ${other.pool}`) }))
+  return conclude({ parts, plays, drawn, rng, others })
+}
+
+/** Gain over what serves another pool, by the same replays. */
+function poolSlice({ pool, ...other }: OtherPool, { parts, rng }: { readonly parts: EvaluationParts; readonly rng: Rng }): SliceGain {
+  const runs = { ours: [] as Float64Array[], theirs: [] as Float64Array[] }
+  for (let replay = 0; replay < POOL_REPLAYS; replay++) {
+    const own = replay === 0 ? other.calls : drawMinutes(other.calls, rng.stream(`replay ${replay}`))
+    const given = { parts: { ...parts, ...other }, twin: asTwinCalls(own, own[0]?.arrivedUnixMs ?? 0), replay }
+    runs.ours.push(play(other.challenger, given).e2eMs)
+    runs.theirs.push(play(other.serving, given).e2eMs)
+  }
+  return { slice: `pool ${pool}`, calls: other.calls.length, gain: pairedGain(runs, rng.stream('bootstrap')) }
 }
 
 function play(
@@ -124,9 +150,10 @@ interface Concluding {
   readonly plays: ReadonlyMap<string, readonly Play[]>
   readonly drawn: readonly (readonly ServedCall[])[]
   readonly rng: Rng
+  readonly others: readonly SliceGain[]
 }
 
-function conclude({ parts, plays, drawn, rng }: Concluding): Evaluation {
+function conclude({ parts, plays, drawn, rng, others }: Concluding): Evaluation {
   const { serving, calls, fleet } = parts
   const of = (name: string): readonly Play[] => plays.get(name) ?? []
   const ours = of(CHALLENGER).map((one) => one.e2eMs)
@@ -144,17 +171,34 @@ function conclude({ parts, plays, drawn, rng }: Concluding): Evaluation {
     gainVsLeastRequest: gainOver('least-request'),
     ttftP99Ratio: next.p99TtftMs / now.p99TtftMs,
     ttftP99VsLeastRequest: next.p99TtftMs / least.p99TtftMs,
-    slices: slicesOf(calls).map(({ slice, holds, count }) => ({
-      slice,
-      calls: count,
-      gain: gainOver('serving', (call, replay) => holds((drawn[replay] as readonly ServedCall[])[call] as ServedCall)),
-    })),
+    slices: [
+      ...others,
+      ...slicesOf(calls).map(({ slice, holds, count }) => ({
+        slice,
+        calls: count,
+        gain: gainOver('serving', (call, replay) => holds((drawn[replay] as readonly ServedCall[])[call] as ServedCall)),
+      })),
+    ],
     largestShare: next.largestShare,
     servingShare: now.largestShare,
     lostMore: next.lost - now.lost,
     twinError: twinErrorOn(fleet, calls),
   }
-  return { ...evidence, ...decide(evidence), bestRule, gainVsBestRule: gainOver(bestRule), replays: REPLAYS, arms }
+  const foretold =
+    parts.canary &&
+    foretellBlocks(
+      of('serving').map(({ e2eMs }, replay) => ({ calls: drawn[replay] ?? [], e2eMs })),
+      { gain: evidence.gain, plan: parts.canary, seed: parts.seed },
+    )
+  return {
+    ...evidence,
+    ...decide(evidence),
+    bestRule,
+    gainVsBestRule: gainOver(bestRule),
+    replays: REPLAYS,
+    arms,
+    ...(foretold ? { canary: foretold } : {}),
+  }
 }
 
 function armScore(arm: string, plays: readonly Play[]): ArmScore {
@@ -182,7 +226,7 @@ function slicesOf(calls: readonly ServedCall[]): Slice[] {
   const keys: readonly (readonly [string, (call: ServedCall) => string])[] = [
     ['application', (call) => call.application],
     ['tenant', (call) => call.tenant],
-    ['output', (call) => ['below 250 tokens', '250 to 1,000', '1,000 to 4,000', 'above 4,000'][bucketOf(call.outputTokens ?? 0)] ?? ''],
+    ['output', (call) => BUCKET_NAMES[bucketOf(call.outputTokens ?? 0)] ?? ''],
   ]
   return keys
     .flatMap(([name, keyOf]) =>

@@ -2,7 +2,7 @@ import type { Gain } from './evaluate-intervals.ts'
 
 /** A part of the traffic by itself. */
 export interface SliceGain {
-  /** 'application', 'bucket' (of output tokens) or 'tenant', and which. */
+  /** 'application', 'tenant', 'output' (its bucket of tokens) or 'pool', and which. */
   readonly slice: string
   readonly calls: number
   readonly gain: Gain

@@ -79,6 +79,9 @@ export function medianAccuracy(rows: readonly Judged[]): number {
   return shareOf(rows, (row) => row.distribution.atMost(median) < 0.5 === row.outputTokens > median)
 }
 
+/** The paper's buckets in words. */
+export const BUCKET_NAMES: readonly string[] = ['below 250 tokens', '250 to 1,000', '1,000 to 4,000', 'above 4,000']
+
 /** The paper's bucket of a length. */
 export function bucketOf(tokens: number): number {
   return BUCKET_TOKENS.filter((edge) => tokens >= edge).length

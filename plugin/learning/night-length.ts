@@ -3,8 +3,9 @@ import { LENGTH_FEATURE_HASH, LengthEvaluator, type LengthModel } from '../predi
 import { encodeLengthModel } from '../prediction/model-file.ts'
 import type { Rng } from '../rng.ts'
 import { LENGTH_PLAN, type LengthPlan, levelOf, trainLength } from './length.ts'
+import { BUCKET_NAMES, bucketOf } from './measures.ts'
 import { MODEL_FILE } from './model-folder.ts'
-import type { HeldOutLength } from './night-gather.ts'
+import type { HeldOutLength } from './night-gather-lengths.ts'
 import { type ModelFiles, versionOf } from './registry.ts'
 
 /** Answers that a night's length model is trained on at least: with fewer the shipped one knows more. Chosen on the learning curve of bench length. */
@@ -40,6 +41,13 @@ function filesOf(model: LengthModel): ModelFiles {
   return new Map([[MODEL_FILE, new TextEncoder().encode(encodeLengthModel(model))]])
 }
 
+/** A part of the answers by itself, those with the smallest gain first; in nats per answer. */
+export interface LengthSlice {
+  readonly slice: string
+  readonly rows: number
+  readonly gain: number
+}
+
 /** A challenger beside the champion on answers that neither was trained on. Scores in nats per answer, lower is better. */
 export interface LengthVerdict {
   readonly passed: boolean
@@ -51,15 +59,18 @@ export interface LengthVerdict {
   readonly gain: readonly [value: number, low: number, high: number]
   /** How far the stated 50, 80 and 95 % intervals are off at worst, in points. */
   readonly coveragePoints: number
-  readonly byApplication: readonly { readonly application: string; readonly rows: number; readonly gain: number }[]
+  readonly byApplication: readonly LengthSlice[]
+  readonly byPool: readonly LengthSlice[]
+  /** By what came; not judged by: which answers are long was not known beforehand, and every honest distribution does worse on surprises. */
+  readonly byBucket: readonly LengthSlice[]
   readonly featureHash: string
 }
 
 const BOOTSTRAP = 1_000
 const JUDGED_LEAST = 200
-/** An application with fewer held-out answers tells nothing by itself. */
+/** A slice with fewer held-out answers tells nothing by itself. */
 const SLICE_LEAST = 50
-/** Nats by which no application may come out worse: 5 % in likelihood. */
+/** Nats by which no application and no pool may come out worse: 5 % in likelihood. */
 const SLICE_WORSE_MOST = 0.05
 const COVERAGE_POINTS_MOST = 10
 /** A probability is never taken for smaller: one surprise must not decide. */
@@ -85,15 +96,19 @@ export function judgeLength(
     .filter((one) => !one.censored)
     .map((one) => levelOf(evaluator.evaluate(challenger, one.row, one.words).cumulative, one.outputTokens, dice.next()))
   const coveragePoints = worstCoverage(levels)
-  const byApplication = [...Map.groupBy(scored, ({ one }) => one.application)]
-    .map(([application, own]) => ({ application, rows: own.length, gain: mean(own.map(({ difference }) => difference)) }))
-    .filter(({ rows }) => rows >= SLICE_LEAST)
-    .sort((a, b) => a.gain - b.gain)
-  const worst = byApplication[0]
+  const sliceBy = (keyOf: (one: HeldOutLength) => string): LengthSlice[] =>
+    [...Map.groupBy(scored, ({ one }) => keyOf(one))]
+      .map(([slice, own]) => ({ slice, rows: own.length, gain: mean(own.map(({ difference }) => difference)) }))
+      .filter(({ rows }) => rows >= SLICE_LEAST)
+      .sort((x, y) => x.gain - y.gain || (x.slice < y.slice ? -1 : 1))
+  const byApplication = sliceBy(({ application }) => application)
+  const byPool = sliceBy(({ pool }) => pool)
+  const byBucket = sliceBy(({ outputTokens }) => BUCKET_NAMES[bucketOf(outputTokens)] as string)
+  const [worst] = [...byApplication, ...byPool].sort((x, y) => x.gain - y.gain)
   const reasons = [
     ...(heldOut.length < JUDGED_LEAST ? [`only ${heldOut.length} answers to judge by, ${JUDGED_LEAST} are needed`] : []),
     ...(gain[1] > 0 ? [] : [`its gain over the champion is ${nats(gain[0])}, with a 95 % interval from ${nats(gain[1])}: not above 0`]),
-    ...(worst && worst.gain < -SLICE_WORSE_MOST ? [`answers of ${worst.application} are predicted worse by ${nats(-worst.gain)}`] : []),
+    ...(worst && worst.gain < -SLICE_WORSE_MOST ? [`answers of ${worst.slice} are predicted worse by ${nats(-worst.gain)}`] : []),
     ...(coveragePoints > COVERAGE_POINTS_MOST ? [`its stated intervals are off by ${coveragePoints.toFixed(0)} points`] : []),
   ]
   const facts = {
@@ -103,6 +118,8 @@ export function judgeLength(
     gain,
     coveragePoints,
     byApplication,
+    byPool,
+    byBucket,
     featureHash: LENGTH_FEATURE_HASH,
   }
   const better = `predicts ${heldOut.length} later answers better than the champion by ${nats(gain[0])} (95 % interval ${nats(gain[1])} to ${nats(gain[2])})`

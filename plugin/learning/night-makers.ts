@@ -1,62 +1,96 @@
 import { readQueuedScrapes } from '../log/read/scrapes.ts'
-import { FEATURE_HASH } from '../placement/features.ts'
 import type { LearnedModel } from '../placement/learned-model.ts'
 import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
+import { suggestBlocks } from '../placement/switchback.ts'
 import { LENGTH_FEATURE_HASH } from '../prediction/length-model.ts'
 import { decodeLengthModel } from '../prediction/model-file.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
-import { evaluate } from './evaluate.ts'
+import { type Contender, evaluate } from './evaluate.ts'
+import type { BlockPlan } from './foretold-blocks.ts'
 import { MODEL_FILE } from './model-folder.ts'
 import type { Made, Night } from './night.ts'
+import type { PoolCalls } from './night-gather.ts'
 import { judgeLength, type LengthVerdict, NIGHT_ROWS_LEAST, trainNightLength } from './night-length.ts'
 import { type NightPolicy, trainNightPolicy } from './night-policy.ts'
+import { registerMade } from './night-register.ts'
 import { POLICY_MODEL_FILE } from './policy-folder.ts'
 import { encodePolicy } from './policy-net.ts'
 import { objectiveOf } from './policy-objective.ts'
 import { type CalibratedProfile, calibratedFleet, calibrateProfiles } from './profiles.ts'
-import { type ModelFiles, registerModel, versionOf } from './registry.ts'
-import { baseLength, basePolicy, encodeProfiles, loadLength, loadPolicy, PROFILES_FILE } from './serving-models.ts'
+import type { ModelFiles } from './registry.ts'
+import { secondOpinion } from './second-opinion.ts'
+import { baseLength, basePolicy, encodeProfiles, loadLength, loadPolicy, loadProfiles, PROFILES_FILE } from './serving-models.ts'
 
 /** The parts of a night: each takes up what an earlier attempt kept, makes the rest, judges, and registers. */
 
-/** The fleet as the twin takes it, and what a call takes between router and instance and back, mean, ms. */
+/** A pool's fleet as the twin takes it, and what a call takes between router and instance and back, mean, ms. */
 export interface CalibratedFleet {
+  readonly pool: string
   readonly fleet: readonly MachineSpec[]
   readonly overheadMs: number
+}
+
+/** The fleets of all pools that were gathered, the trained one's first, and the registered version where one was made. */
+export interface MadeProfiles {
+  readonly fleets: readonly CalibratedFleet[]
+  readonly made?: Made
 }
 
 /** Details of a fit, beside the profiles: states, errors, coefficients with their errors. */
 const FITS_FILE = 'fits.json'
 
-/** The fleet with calibrated profiles, and their registered version where that was asked and there is anything new. */
-export async function makeProfiles(
-  night: Night,
-  { registers }: { readonly registers: boolean },
-): Promise<CalibratedFleet & { readonly made?: Made }> {
+/** What was found of one pool. */
+interface PoolFits {
+  readonly pool: string
+  readonly found: readonly CalibratedProfile[]
+}
+
+/** The pools' fleets with calibrated profiles, and their registered version where that was asked and there is anything new. */
+export async function makeProfiles(night: Night, { registers }: { readonly registers: boolean }): Promise<MadeProfiles> {
   const { desk, gathered } = night
   desk.progress('profiles', 0)
-  const kept = desk.kept<readonly CalibratedProfile[]>('profiles.json')
-  const found = kept ?? calibrate(night)
-  if (!kept) desk.keep('profiles.json', found)
-  await desk.breathe()
-  const fleet = calibratedFleet(found, gathered.fleet)
-  const overheadMs = found.reduce((sum, one) => sum + one.overheadMs, 0) / Math.max(1, found.length)
-  const fitted = found.filter(({ state }) => state !== 'prior')
-  if (!registers) return { fleet, overheadMs }
-  if (fitted.length === 0) {
-    desk.say('no profile could be fitted: the prior ones stay')
-    return { fleet, overheadMs }
+  const kept = desk.kept<readonly PoolFits[]>('profiles.json')
+  const fits: PoolFits[] = kept ? [...kept] : []
+  const pools = [gathered, ...gathered.others]
+  if (!kept) {
+    for (const calls of pools) {
+      fits.push({ pool: calls.pool, found: calibrate(night, calls) })
+      await desk.breathe()
+    }
+    desk.keep('profiles.json', fits)
   }
-  const own = new Map(fitted.map(({ instance, profile }) => [instance, profile]))
+  const fleets = fits.map(({ pool, found }, i): CalibratedFleet => {
+    const overheadMs = found.reduce((sum, one) => sum + one.overheadMs, 0) / Math.max(1, found.length)
+    return { pool, overheadMs, fleet: calibratedFleet(found, pools[i]?.fleet ?? []) }
+  })
+  if (!registers) return { fleets }
+  if (fits.every(({ found }) => found.every(({ state }) => state === 'prior'))) {
+    desk.say('no profile could be fitted: the prior ones stay')
+    return { fleets }
+  }
+  return { fleets, made: registerProfiles(night, fits) }
+}
+
+/** One version for all pools: those that this night fitted nothing of keep what serves them. */
+function registerProfiles(night: Night, fits: readonly PoolFits[]): Made {
+  const record = night.champion('profile')
+  const profiles = new Map(record ? loadProfiles(night.dataDir, record) : [])
+  for (const { pool, found } of fits) {
+    const own = found.filter(({ state }) => state !== 'prior').map(({ instance, profile }) => [instance, profile] as const)
+    if (own.length > 0) profiles.set(pool, new Map([...(profiles.get(pool) ?? []), ...own]))
+  }
   const files: ModelFiles = new Map([
-    [PROFILES_FILE, encodeProfiles(new Map([[gathered.pool, own]]))],
-    [FITS_FILE, new TextEncoder().encode(`${JSON.stringify(found, null, 1)}\n`)],
+    [PROFILES_FILE, encodeProfiles(profiles)],
+    [FITS_FILE, new TextEncoder().encode(`${JSON.stringify(fits, null, 1)}\n`)],
   ])
-  const errors = fitted.flatMap(({ heldOut }) => (heldOut ? [Math.abs(heldOut.e2e)] : []))
-  const words = `profiles of ${fitted.length} of ${found.length} instances of pool ${gathered.pool}; the twin's mean E2E is off by at most ${percent(Math.max(0, ...errors))} on calls they were not fitted on`
+  const words = fits.map(({ pool, found }) => {
+    const fitted = found.filter(({ state }) => state !== 'prior')
+    const errors = fitted.flatMap(({ heldOut }) => (heldOut ? [Math.abs(heldOut.e2e)] : []))
+    return `profiles of ${fitted.length} of ${found.length} instances of pool ${pool}; the twin's mean E2E is off by at most ${percent(Math.max(0, ...errors))} on calls they were not fitted on`
+  })
   // What the admin's Fleet page shows of each fit.
-  const numbers = {
-    pool: gathered.pool,
+  const [own, ...others] = fits.map(({ pool, found }) => ({
+    pool,
     instances: found.map(({ instance, state, heldOut, calls, coefficients, limits }) => ({
       instance,
       state,
@@ -65,23 +99,25 @@ export async function makeProfiles(
       coefficients,
       limits,
     })),
-  }
-  return {
-    fleet,
-    overheadMs,
-    made: register(night, { kind: 'profile', files, featureHash: null, verdict: { passed: true, words, numbers } }),
-  }
+  }))
+  const verdict = { passed: true, words: words.join('; '), numbers: { ...own, others } }
+  return registerMade(night, { kind: 'profile', files, featureHash: null, verdict })
 }
 
-function calibrate({ desk, gathered, reader }: Night): readonly CalibratedProfile[] {
-  const { pool, training, splitUnixMs } = gathered
+/** An instance that is not what it was is fitted alone, on the calls since; until there are enough of them it is taken as much slower as it was noticed to be. */
+function calibrate({ desk, reader, control, gathered }: Night, { pool, fleet, training }: PoolCalls): readonly CalibratedProfile[] {
+  const { splitUnixMs } = gathered
   // Of the time of the calls that are fitted to: an engine may have been set up otherwise before.
   const range = { pool, fromUnixMs: training[0]?.arrivedUnixMs ?? splitUnixMs, toUnixMs: splitUnixMs }
   const scrapes = reader.read((query) => readQueuedScrapes(query, range))
-  desk.say(`${scrapes.length} scrapes with calls that wait tell the engines' limits`)
+  desk.say(`${scrapes.length} scrapes of pool ${pool} with calls that wait tell the engines' limits`)
+  const changes = new Map(control.instanceChanges().flatMap((one) => (one.pool === pool ? [[one.instance, one] as const] : [])))
   const found = calibrateProfiles({
-    instances: gathered.fleet,
-    calls: training,
+    instances: fleet.map((one) => {
+      const change = changes.get(one.name)
+      return change ? { ...one, speed: one.speed / change.factor, type: `changed ${one.name}` } : one
+    }),
+    calls: training.filter(({ instance, arrivedUnixMs }) => arrivedUnixMs >= (changes.get(instance ?? '')?.sinceUnixMs ?? 0)),
     scrapes,
     onProgress: (ratio) => desk.progress('profiles', ratio),
   })
@@ -115,7 +151,7 @@ export async function makeLength(night: Night): Promise<readonly Made[]> {
   const files: ModelFiles = new Map([[MODEL_FILE, new TextEncoder().encode(text)]])
   const { passed, words, ...numbers } = verdict
   return [
-    register(night, {
+    registerMade(night, {
       kind: 'length',
       version: challenger.version,
       files,
@@ -127,8 +163,12 @@ export async function makeLength(night: Night): Promise<readonly Made[]> {
   ]
 }
 
+/** Held-out calls of each other pool that are played. */
+const OTHER_CALLS_MAX = 10_000
+
 /** A policy challenger, searched on the twin of this fleet and judged on later calls. */
-export async function makePolicy(night: Night, { fleet, overheadMs }: CalibratedFleet): Promise<readonly Made[]> {
+export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[]): Promise<readonly Made[]> {
+  const { fleet, overheadMs } = fleets[0] as CalibratedFleet
   const { desk, gathered, dataDir, clock, run, config, champion } = night
   desk.progress('policy', 0)
   const record = champion('policy')
@@ -153,31 +193,43 @@ export async function makePolicy(night: Night, { fleet, overheadMs }: Calibrated
   desk.keep('policy.json', { parameters: [...policy.model.parameters], version: policy.model.version, generations: policy.generations })
   desk.tell({ generations: policy.generations })
   desk.progress('evaluating', 0)
-  const pool = night.pools.find(({ name }) => name === gathered.pool)
-  const learned = pool?.learned ?? 'learned'
-  const serving = record ? learned : (pool?.arm ?? 'least-request')
+  const contendersOf = (name: string): { readonly serving: Contender; readonly challenger: Contender; readonly scrapeMs: number } => {
+    const pool = night.pools.find((one) => one.name === name)
+    const learned = pool?.learned ?? 'learned'
+    const serving = record ? learned : (pool?.arm ?? 'least-request')
+    return {
+      serving: { arm: serving, ...(serving.startsWith('learned') ? { model: start } : {}) },
+      challenger: { arm: learned, model: policy.model },
+      scrapeMs: pool?.scrapeMs ?? 250,
+    }
+  }
   const verdict = await evaluate({
     fleet,
     calls: gathered.heldOut,
-    serving: { arm: serving, ...(serving.startsWith('learned') ? { model: start } : {}) },
-    challenger: { arm: learned, model: policy.model },
-    scrapeMs: pool?.scrapeMs ?? 250,
+    ...contendersOf(gathered.pool),
     networkMs: overheadMs / 2,
     seed: night.seed,
+    canary: blockPlanOf(night),
+    others: gathered.others.map(({ pool, heldOut }, i) => {
+      const other = fleets[i + 1] as CalibratedFleet
+      return { pool, fleet: other.fleet, calls: heldOut.slice(0, OTHER_CALLS_MAX), networkMs: other.overheadMs / 2, ...contendersOf(pool) }
+    }),
     async told(ratio) {
       desk.progress('evaluating', ratio)
       await desk.breathe()
     },
   })
-  desk.say(`${policy.model.version}, ${policy.generations} generations: ${verdict.words}`)
-  const { passed, words, ...numbers } = verdict
+  const opinion = secondOpinion(gathered.choices, { model: policy.model, fleet, rng: night.rng.stream('second opinion') })
+  const said = [verdict.words, opinion.words, ...(verdict.canary ? [verdict.canary.words] : [])].join('; ')
+  desk.say(`${policy.model.version}, ${policy.generations} generations: ${said}`)
+  const { passed, words: _, ...numbers } = verdict
   return [
-    register(night, {
+    registerMade(night, {
       kind: 'policy',
       version: policy.model.version,
       files: policy.files,
       featureHash: LEARNED_FEATURE_HASH,
-      verdict: { passed, words, numbers },
+      verdict: { passed, words: said, numbers: { ...numbers, secondOpinion: opinion } },
       parent: record?.version ?? 'base',
       facts: { generations: policy.generations, objective, fleet: fleet.map(({ name, profile }) => ({ name, profile: profile.name })) },
     }),
@@ -189,63 +241,16 @@ export async function makePolicy(night: Night, { fleet, overheadMs }: Calibrated
   }
 }
 
+/** A canary as it would be begun after this night. */
+function blockPlanOf({ config: { canary }, gathered }: Night): BlockPlan {
+  const e2eMs = gathered.heldOut.map((call) => call.e2eMs).sort((a, b) => a - b)
+  const suggested = suggestBlocks({ e2eMsP90: e2eMs[Math.floor(0.9 * e2eMs.length)] ?? 0 })
+  return { shareRatio: canary.share, blockMs: canary.blockMs || suggested.blockMs, washoutMs: canary.washoutMs || suggested.washoutMs }
+}
+
 function keptPolicy({ desk }: Night): Pick<NightPolicy, 'model' | 'files' | 'generations'> | undefined {
   const kept = desk.kept<{ readonly parameters: readonly number[]; readonly version: string; readonly generations: number }>('policy.json')
   if (!kept) return undefined
   const model: LearnedModel = { version: kept.version, featureHash: LEARNED_FEATURE_HASH, parameters: Float32Array.from(kept.parameters) }
   return { model, files: new Map([[POLICY_MODEL_FILE, encodePolicy(model.parameters)]]), generations: kept.generations }
-}
-
-interface Registering {
-  readonly kind: Made['kind']
-  readonly version?: string
-  readonly files: ModelFiles
-  readonly featureHash: string | null
-  readonly verdict: { readonly passed: boolean; readonly words: string; readonly numbers: Readonly<Record<string, unknown>> }
-  readonly parent?: string
-  readonly facts?: Readonly<Record<string, unknown>>
-}
-
-/** Registers what was made as its kind's challenger, with card and verdict. */
-function register(night: Night, { kind, files, featureHash, verdict, parent, facts, version = versionOf(kind, files) }: Registering): Made {
-  const { desk, control, dataDir, gathered, seed } = night
-  const { models } = control
-  const { read, used, leftOut } = gathered.counts
-  const known = models.byVersion(kind, version)
-  const modelId = registerModel({
-    dataDir,
-    models,
-    kind,
-    version,
-    files,
-    featureHash,
-    runId: desk.runId,
-    ...(parent === undefined ? {} : { parent }),
-    card: {
-      kind,
-      version,
-      featureHash,
-      rowsHash: FEATURE_HASH,
-      command: facts?.generations === undefined ? night.command : `${night.command} --generations ${facts.generations}`,
-      seed,
-      data: { pool: gathered.pool, splitUnixMs: gathered.splitUnixMs, read, used, leftOut },
-      parent: parent ?? null,
-      ...facts,
-      verdict: verdict.words,
-    },
-  })
-  models.challenge(modelId)
-  // A run that was taken up again has said so before.
-  if (models.verdicts(modelId)[0]?.runId !== desk.runId)
-    models.addVerdict({
-      modelId,
-      runId: desk.runId,
-      passed: verdict.passed,
-      words: verdict.words,
-      numbers: JSON.stringify(verdict.numbers),
-    })
-  desk.say(
-    `${kind} model ${version} ${known ? 'was registered before' : 'is registered'}: ${verdict.passed ? 'it may be promoted' : 'it may not be promoted'}`,
-  )
-  return { kind, version, modelId, passed: verdict.passed, words: verdict.words }
 }

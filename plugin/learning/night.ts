@@ -79,7 +79,7 @@ export async function runNight(parts: NightParts): Promise<readonly Made[]> {
   const profiles = await makeProfiles(night, { registers: wants('profiles') })
   if (profiles.made) made.push(profiles.made)
   if (wants('length')) made.push(...(await makeLength(night)))
-  if (wants('policy')) made.push(...(await makePolicy(night, profiles)))
+  if (wants('policy')) made.push(...(await makePolicy(night, profiles.fleets)))
   desk.progress('registering', 1)
   desk.tell({ made: made.map(({ kind, version, passed }) => ({ kind, version, passed })) })
   return made
@@ -105,6 +105,7 @@ async function readLog({ run, desk, reader, config }: NightParts, range: TimeRan
   const gathered = await gather({
     calls: dataset.calls(),
     counts: dataset.counts,
+    pools: extent.pools,
     splitUnixMs,
     rng,
     application: run.plan.application,

@@ -7,9 +7,11 @@ import { playArm } from '../../plugin/simulation/scenario/arm.ts'
 import { paperScenarios } from '../../plugin/simulation/scenario/paper-scenarios.ts'
 import type { Scenario } from '../../plugin/simulation/scenario/scenarios.ts'
 import { atLeast, type BenchResult, progress, type Row, rounded } from './harness.ts'
+import { type EpisodeTimes, plotTraining } from './paper/curves.ts'
 import { figureOf, gainOf, type Judged, type Judging, judgeNet, judgeRule, RULES } from './paper/judge.ts'
 import { netOf } from './paper/nets.ts'
 import { PUBLISHED } from './paper/published.ts'
+import { meanOf } from './placement/statistics.ts'
 
 /** The paper's own figure for its best arm, by which the bars are set; ours is of the mean E2E, theirs of the makespan. */
 const BARS = [
@@ -69,16 +71,21 @@ interface Plan extends Pick<Judging, 'settings' | 'workloads'> {
 /** Every rule and every arm, seed by seed. */
 async function judgeAll(scenario: Scenario, { arms, settings, seeds, workloads }: Plan): Promise<Map<string, Judged[]>> {
   const judged = new Map<string, Judged[]>([...RULES, ...arms].map((arm) => [arm, []]))
+  const times = new Map<PaperArm, EpisodeTimes[]>()
+  const baseMs: number[] = []
   for (let seed = 1; seed <= seeds; seed++) {
     const judging = { scenario, settings, seed, workloads }
     const base = judgeRule('round-robin', judging)
+    baseMs.push(...base.map((score) => score.meanE2eMs))
     for (const rule of RULES) judged.get(rule)?.push({ scores: judgeRule(rule, judging), base })
     for (const arm of arms) {
-      const net = await netOf({ arm, scenario, seed, settings })
+      const { net, episodes } = await netOf({ arm, scenario, seed, settings })
       judged.get(arm)?.push({ scores: judgeNet(net, judging), base })
+      times.set(arm, [...(times.get(arm) ?? []), episodes])
       progress((seed - 1) * arms.length + arms.indexOf(arm) + 1, seeds * arms.length, `${scenario.name}: ${arm}, seed ${seed}`)
     }
   }
+  if (arms.length > 0) console.log(`training curves: ${plotTraining(scenario.name, { byArm: times, roundRobinMs: meanOf(baseMs) })}`)
   return judged
 }
 

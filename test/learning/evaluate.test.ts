@@ -75,6 +75,19 @@ test('a rule that knows the speeds passes on held-out calls of an unequal fleet,
   expect(JSON.stringify(again)).toBe(JSON.stringify(worse))
 }, 120_000)
 
+test('a pool that the challenger would make slower is a slice that refuses it', async () => {
+  const parts = { fleet, calls: rows.slice(0, 1_500), scrapeMs: 50, networkMs: 1.5, seed: 1 }
+  const [serving, challenger] = [{ arm: 'least-request' }, { arm: 'least-request-speed' }]
+  // Its speeds are told the wrong way round: there the better rule overloads the slow ones.
+  const misled = fleet.map((one) => ({ ...one, speed: one.name.startsWith('a') ? 1 : 3 }))
+  const others = [{ pool: 'other', fleet: misled, calls: rows, serving, challenger }]
+  const verdict = await evaluate({ ...parts, serving, challenger, others })
+  expect(verdict.slices[0]).toMatchObject({ slice: 'pool other', calls: rows.length })
+  expect(verdict.slices[0]?.gain[2]).toBeLessThan(0)
+  expect(verdict.checks.filter((check) => !check.passed).map((check) => check.name)).toEqual(['slices'])
+  expect(verdict.words).toContain('pool other')
+}, 120_000)
+
 test('equal arms gain nothing, exactly', () => {
   const runs = Array.from({ length: 4 }, (_, k) => Float64Array.from({ length: 200 }, (_, i) => 100 + i + k))
   expect(pairedGain({ ours: runs, theirs: runs }, createRng(1))).toEqual([0, 0, 0])

@@ -1,10 +1,13 @@
 import { expect, onTestFinished, test } from 'vitest'
-import { openDataset } from '../../plugin/learning/dataset.ts'
+import { type LoggedCall, openDataset } from '../../plugin/learning/dataset.ts'
 import { NothingToLearn } from '../../plugin/learning/night-desk.ts'
-import { APPLICATION_SHARE_MAX, type Gathered, gather } from '../../plugin/learning/night-gather.ts'
+import { type Gathered, gather, POOLS_MAX } from '../../plugin/learning/night-gather.ts'
+import { APPLICATION_SHARE_MAX, LENGTH_ROWS_MAX, LengthGathering } from '../../plugin/learning/night-gather-lengths.ts'
 import { databasePath } from '../../plugin/log/migrate.ts'
 import { openReader } from '../../plugin/log/read/reader.ts'
+import { readExtent } from '../../plugin/log/read/stored-calls.ts'
 import type { CallRow } from '../../plugin/log/rows.ts'
+import { LENGTH_FEATURE_HASH, ROW_WIDTH } from '../../plugin/prediction/length-model.ts'
 import { createRng } from '../../plugin/rng.ts'
 import { freshFolder } from '../log/fresh.ts'
 import { START_UNIX_MS } from '../log/row.ts'
@@ -19,7 +22,8 @@ async function gathered(rows: readonly CallRow[], application?: string): Promise
   const dataset = openDataset({ reader, range, decisions: true })
   const splitUnixMs = rows[Math.floor(0.75 * rows.length)]?.call.arrivedUnixMs ?? 0
   const calls = dataset.calls()
-  return gather({ calls, counts: dataset.counts, splitUnixMs, rng: createRng(1), application, told: async () => undefined })
+  const pools = reader.read((query) => readExtent(query, range)).pools
+  return gather({ calls, counts: dataset.counts, pools, splitUnixMs, rng: createRng(1), application, told: async () => undefined })
 }
 
 const ROWS = madeRows({ calls: 2_000, seed: 3 })
@@ -63,4 +67,41 @@ test.each([
 ])('%s is said in words', async (_name, rows, words) => {
   await expect(gathered(rows)).rejects.toThrow(words)
   await expect(gathered(rows)).rejects.toBeInstanceOf(NothingToLearn)
+})
+
+test('many applications of many answers each stay within the memory of a few, and all are heard', () => {
+  const lengths = new LengthGathering(createRng(1), undefined)
+  const lengthRow = new Float16Array(ROW_WIDTH)
+  const base = {
+    api: 'openai-chat',
+    lengthRow,
+    lengthFeatureHash: LENGTH_FEATURE_HASH,
+    words: new Uint32Array(0),
+    censored: false,
+    pool: 'llama',
+  }
+  // Thirty applications, one of them with half of the answers; the tokens tell whose an answer is.
+  for (let i = 0; i < 120_000; i++) {
+    const application = i % 2 === 0 ? 0 : 1 + ((i >> 1) % 29)
+    lengths.add({ ...base, application: `app ${application}`, outputTokens: 1 + application } as unknown as LoggedCall, true)
+  }
+  const found = lengths.result().lengths
+  expect(found.length).toBeLessThanOrEqual(LENGTH_ROWS_MAX)
+  expect(found.length).toBeGreaterThan(0.95 * LENGTH_ROWS_MAX)
+  const counts = Map.groupBy(found, (one) => one.outputTokens)
+  expect(counts.size).toBe(30)
+  expect(counts.get(1)?.length).toBeLessThanOrEqual(APPLICATION_SHARE_MAX * LENGTH_ROWS_MAX)
+  const small = Array.from({ length: 29 }, (_, k) => counts.get(2 + k)?.length ?? 0)
+  expect(Math.min(...small)).toBeGreaterThan(0.8 * Math.max(...small))
+})
+
+test('calls of the other pools are kept beside those of the largest, of so many pools', async () => {
+  const spread = ROWS.map((row, i) => ({ ...row, pool: i % 10 === 0 ? `small ${i % 60}` : 'llama' }))
+  const { pool, training, heldOut, others } = await gathered(spread)
+  expect([pool, training.length + heldOut.length]).toEqual(['llama', 1_800])
+  expect(others.length).toBe(POOLS_MAX - 1)
+  for (const other of others) {
+    expect(other.training.length + other.heldOut.length).toBeGreaterThan(30)
+    expect(other.fleet.length).toBe(3)
+  }
 })

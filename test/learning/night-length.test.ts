@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { HeldOutLength } from '../../plugin/learning/night-gather.ts'
+import type { HeldOutLength } from '../../plugin/learning/night-gather-lengths.ts'
 import { judgeLength } from '../../plugin/learning/night-length.ts'
 import { baseLength } from '../../plugin/learning/serving-models.ts'
 import { LengthDistribution } from '../../plugin/prediction/distribution.ts'
@@ -26,6 +26,7 @@ function answers(model: LengthModel, count: number): HeldOutLength[] {
       outputTokens,
       censored: i % 20 === 0,
       application: i % 3 === 0 ? 'a' : 'b',
+      pool: 'llama',
       predictedTokens: 10,
     }
   })
@@ -42,6 +43,21 @@ test('a model that is nearer to what came passes, and the same pair turned round
   const refused = judgeLength(heldOut, { champion: base, challenger: worse, rng: createRng(1) })
   expect(refused.passed).toBe(false)
   expect(refused.words).toMatch(/not promoted: its gain over the champion is -\d/)
+})
+
+test('one pool does not pay for the others, and the verdict tells each pool and each bucket of lengths', () => {
+  const worse = moved(base, 1)
+  const honest = answers(base, 900)
+  // In the other pool answers are as the worse model says.
+  const other = answers(worse, 300).map((one) => ({ ...one, pool: 'other' }))
+  const verdict = judgeLength([...honest, ...other], { champion: worse, challenger: base, rng: createRng(1) })
+  expect(verdict.gain[1]).toBeGreaterThan(0)
+  expect(verdict.byPool.map(({ slice, rows }) => [slice, rows])).toEqual([
+    ['other', 300],
+    ['llama', 900],
+  ])
+  expect(verdict.byBucket.map(({ slice }) => slice)).toContain('below 250 tokens')
+  expect([verdict.passed, verdict.words]).toEqual([false, expect.stringContaining('answers of other are predicted worse')])
 })
 
 test('the champion against itself is not promoted', () => {

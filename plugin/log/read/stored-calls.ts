@@ -8,6 +8,8 @@ import type { TimeRange } from './traffic.ts'
 export interface StoredRow extends CallRow {
   readonly arm: string | null
   readonly trialId: number | null
+  /** 1: the call came behind the other arm's block; null outside canaries. */
+  readonly washout: number | null
   readonly words: Uint32Array
   /** What the length model read, of the feature list with `lengthFeatureHash`; absent where nothing was logged. */
   readonly lengthRow?: Float16Array
@@ -23,7 +25,7 @@ export interface StoredRow extends CallRow {
   }
 }
 
-const COLUMNS = `${CALL_ROW}, arm, trial_id AS trialId, length_feature_hash AS lengthFeatureHash, length_row AS lengthRow,
+const COLUMNS = `${CALL_ROW}, arm, trial_id AS trialId, washout, length_feature_hash AS lengthFeatureHash, length_row AS lengthRow,
   text_features AS words, prefix_blocks AS prefixBlocks`
 const CANDIDATES = 'feature_hash AS featureHash, total, instances, features, costs'
 
@@ -87,13 +89,22 @@ export interface StoredExtent {
   readonly completed: number
   readonly firstUnixMs: number
   readonly lastUnixMs: number
+  /** Names of the pools that were called, the most called first. */
+  readonly pools: readonly string[]
 }
 
 /** What a time range holds. */
 export function readExtent(query: Query, { fromUnixMs, toUnixMs }: TimeRange): StoredExtent {
-  const sql = `SELECT count(*) AS calls, coalesce(sum(outcome = 'completed'), 0) AS completed, coalesce(min(arrived_unix_ms), 0) AS firstUnixMs,
-    coalesce(max(arrived_unix_ms), 0) AS lastUnixMs FROM call WHERE call_id >= ? AND call_id < ?`
-  return query.get<StoredExtent>(sql, [firstIdAt(fromUnixMs), firstIdAt(toUnixMs)]) as StoredExtent
+  const sql = `SELECT pool, count(*) AS calls, sum(outcome = 'completed') AS completed, min(arrived_unix_ms) AS firstUnixMs,
+    max(arrived_unix_ms) AS lastUnixMs FROM call WHERE call_id >= ? AND call_id < ? GROUP BY pool ORDER BY calls DESC, pool`
+  const found = query.all<Omit<StoredExtent, 'pools'> & { readonly pool: string }>(sql, [firstIdAt(fromUnixMs), firstIdAt(toUnixMs)])
+  return {
+    calls: found.reduce((sum, one) => sum + one.calls, 0),
+    completed: found.reduce((sum, one) => sum + one.completed, 0),
+    firstUnixMs: found.length === 0 ? 0 : Math.min(...found.map((one) => one.firstUnixMs)),
+    lastUnixMs: Math.max(0, ...found.map((one) => one.lastUnixMs)),
+    pools: found.map(({ pool }) => pool),
+  }
 }
 
 /** Names of all instances ever seen, by id. */

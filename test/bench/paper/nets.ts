@@ -6,6 +6,7 @@ import type { PaperArm } from '../../../plugin/learning/paper-reward.ts'
 import { type PaperNet, trainPaper } from '../../../plugin/learning/paper-train.ts'
 import type { Scenario } from '../../../plugin/simulation/scenario/scenarios.ts'
 import { codeVersion } from '../placement/work.ts'
+import type { EpisodeTimes } from './curves.ts'
 
 /** Trained nets of earlier runs, by everything that makes them. */
 const NETS_DIR = new URL('../../../.phasewise/bench/paper-nets/', import.meta.url).pathname
@@ -18,23 +19,32 @@ export interface NetPlan {
   readonly settings: PaperSettings
 }
 
-/** The net of the plan: from an earlier run of the same code and constants, else trained now. */
-export async function netOf(plan: NetPlan): Promise<PaperNet> {
-  const { arm, scenario, seed, settings } = plan
-  const key = JSON.stringify([codeVersion(), learningVersion(), arm, scenario.name, scenario.callsPerS, seed, settings])
-  const file = join(NETS_DIR, `${createHash('sha256').update(key).digest('hex').slice(0, 24)}.f32`)
-  const kept = readNet(file)
-  if (kept) return { arm, instances: scenario.fleet.length, parameters: kept }
-  const net = await trainPaper(plan)
-  mkdirSync(NETS_DIR, { recursive: true })
-  writeFileSync(file, Buffer.from(net.parameters.buffer))
-  return net
+/** A net with how its training went. */
+export interface KeptNet {
+  readonly net: PaperNet
+  readonly episodes: EpisodeTimes
 }
 
-function readNet(file: string): Float32Array | undefined {
+/** The net of the plan: from an earlier run of the same code and constants, else trained now. */
+export async function netOf(plan: NetPlan): Promise<KeptNet> {
+  const { arm, scenario, seed, settings } = plan
+  const key = JSON.stringify([codeVersion(), learningVersion(), arm, scenario.name, scenario.callsPerS, seed, settings])
+  const file = join(NETS_DIR, `${createHash('sha256').update(key).digest('hex').slice(0, 24)}.json`)
+  const kept = readKept(file)
+  if (kept) {
+    const parameters = Float32Array.from(kept.parameters)
+    return { net: { arm, instances: scenario.fleet.length, parameters }, episodes: kept.episodes }
+  }
+  const episodes: number[] = []
+  const net = await trainPaper({ ...plan, onEpisode: ({ score }) => episodes.push(score.meanE2eMs) })
+  mkdirSync(NETS_DIR, { recursive: true })
+  writeFileSync(file, JSON.stringify({ parameters: [...net.parameters], episodes }))
+  return { net, episodes }
+}
+
+function readKept(file: string): { readonly parameters: readonly number[]; readonly episodes: EpisodeTimes } | undefined {
   if (globSync(file).length === 0) return undefined
-  const bytes = readFileSync(file)
-  return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))
+  return JSON.parse(readFileSync(file, 'utf8')) as ReturnType<typeof readKept>
 }
 
 function learningVersion(): string {

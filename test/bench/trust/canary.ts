@@ -16,6 +16,8 @@ export interface CanaryRun {
   readonly challenger: () => Policy
   readonly plan: SwitchbackPlan
   readonly seed: number
+  /** One way between router and instance, ms; 0 by default. */
+  readonly networkMs?: number
   /** What a challenger's decision takes beyond control's, ms. */
   readonly challengerDelayMs?: number
 }
@@ -57,6 +59,7 @@ export function playCanary(run: CanaryRun): CanaryCall[] {
     calls: streamOf(run.calls),
     policy: () => switching,
     policyName: 'switchback',
+    networkMs: run.networkMs ?? 0,
     rng: createRng(run.seed).stream('canary'),
     onEnd: (end) => {
       const { block, arm } = momentOf(plan, end.placedMs)

@@ -1,4 +1,5 @@
 import { evaluate } from '../../../plugin/learning/evaluate.ts'
+import type { Gain } from '../../../plugin/learning/evaluate-intervals.ts'
 import { BASE_POLICY_FOLDER, readPolicyModel } from '../../../plugin/learning/policy-folder.ts'
 import { type CalibratedProfile, calibratedFleet, calibrateProfiles } from '../../../plugin/learning/profiles.ts'
 import { blocksNeeded, estimateSwitchback, gatherBlocks, type SwitchbackEstimate } from '../../../plugin/learning/switchback.ts'
@@ -13,8 +14,9 @@ import { instanceCallsPerS } from '../../../plugin/simulation/saturation.ts'
 import { generateCalls } from '../../../plugin/simulation/scenario/generated.ts'
 import { drawLogNormal, drawPaper, drawWide, type Mix } from '../../../plugin/simulation/scenario/mixes.ts'
 import { quantile } from '../harness.ts'
-import { playCanary } from './canary.ts'
-import { hideProfile, logDay } from './hidden.ts'
+import { type Estimate, estimate } from '../placement/statistics.ts'
+import { type CanaryCall, playCanary } from './canary.ts'
+import { hideProfile, logDay, NETWORK_MS } from './hidden.ts'
 
 /** A fleet that nobody knows under a workload, what serves it and what is to serve it. */
 export interface PromisedCase {
@@ -72,20 +74,30 @@ export interface PromisedRow {
   readonly name: string
   readonly serving: string
   readonly challenger: string
-  readonly promised: number
+  /** By the twin, with its 95 % interval. */
+  readonly promised: Gain
   readonly measured: SwitchbackEstimate
+  /** On the fleet itself, whole stretches under either, the same calls: what both should come to, without blocks and their wash-outs. */
+  readonly whole: Estimate
   /** Blocks that the twin said are needed to show the promised gain. */
   readonly blocksNeeded: number
   readonly points: number
 }
 
-/** Calls of the log that promises, half of which calibrate; and blocks of the experiment, and of the twin's own before it. */
-const LOG_CALLS = 24_000
-const CANARY_BLOCKS = 60
+/** Calls of the log that promises: those that calibrate, and later ones that are replayed, as many as a night keeps. */
+const KNOWN_CALLS = 15_000
+const LOG_CALLS = KNOWN_CALLS + 30_000
+/** Blocks of the twin's own experiment beforehand. */
 const PILOT_BLOCKS = 24
+/** Paired stretches on the fleet itself. */
+const WHOLE_STRETCHES = 8
+const WHOLE_CALLS = 15_000
 
 /** Promises by the twin that is calibrated on a log of what serves now, then measures by switchback on the fleet itself. */
-export async function promiseAndMeasure(given: PromisedCase, seed: number): Promise<PromisedRow> {
+export async function promiseAndMeasure(
+  given: PromisedCase,
+  { seed, blocks }: { readonly seed: number; readonly blocks: number },
+): Promise<PromisedRow> {
   const rng = createRng(seed)
   const byType = new Map([...new Set(given.profiles)].map((name) => [name, hideProfile(profileNamed(name), rng.stream(name))]))
   const speeds = new Map([...byType].map(([name, profile]) => [name, instanceCallsPerS(profile, given.mix)]))
@@ -100,17 +112,17 @@ export async function promiseAndMeasure(given: PromisedCase, seed: number): Prom
   const callsOf = (calls: number, name: string): TwinCall[] => drawCalls(fleet, given, { calls, rng: rng.stream(name) })
   const { rows, scrapes } = logDay(fleet, { calls: callsOf(LOG_CALLS, 'log'), rng: rng.stream('day'), policy: given.serving })
   const instances = fleet.map((one) => ({ name: one.name, speed: one.speed!, kvTokens: one.profile.kvBlocks * 16 }))
-  const found = calibrateProfiles({ instances, calls: rows.slice(0, LOG_CALLS / 2), scrapes })
+  const found = calibrateProfiles({ instances, calls: rows.slice(0, KNOWN_CALLS), scrapes })
   const twin = calibratedFleet(found, instances)
   const model = readPolicyModel(BASE_POLICY_FOLDER)
   const armOf = (policy: string): string => (policy === 'learned' ? 'learned + off' : policy)
   const promised = await evaluate({
     fleet: twin,
-    calls: rows.slice(LOG_CALLS / 2),
+    calls: rows.slice(KNOWN_CALLS),
     serving: { arm: armOf(given.serving) },
     challenger: { arm: armOf(given.challenger), model },
     scrapeMs: 50,
-    networkMs: 1.5,
+    networkMs: NETWORK_MS,
     seed,
   })
   const policyOf = (name: string) => (): Policy => createTwinPolicy(name, { model, profileOf: believedBy(found) })
@@ -126,16 +138,17 @@ export async function promiseAndMeasure(given: PromisedCase, seed: number): Prom
     }),
   }
   const callsPerS = (1000 * LOG_CALLS) / (rows.at(-1)!.arrivedUnixMs - rows[0]!.arrivedUnixMs)
-  const callsIn = (blocks: number): number => Math.ceil((blocks * plan.blockMs * callsPerS) / 1000)
-  const run = { fleet, plan, seed, control: policyOf(given.serving), challenger: policyOf(given.challenger) }
-  const measured = estimateSwitchback(blocksOf({ ...run, calls: callsOf(callsIn(CANARY_BLOCKS), 'canary') }))
+  const callsIn = (count: number): number => Math.ceil((count * plan.blockMs * callsPerS) / 1000)
+  const run = { fleet, plan, seed, networkMs: NETWORK_MS, control: policyOf(given.serving), challenger: policyOf(given.challenger) }
+  const measured = estimateSwitchback(blocksOf({ ...run, calls: callsOf(callsIn(blocks), 'canary') }))
   const pilot = blocksOf({ ...run, fleet: twin, challenger: run.control, calls: callsOf(callsIn(PILOT_BLOCKS), 'pilot') })
   return {
     name: given.name,
     serving: given.serving,
     challenger: given.challenger,
-    promised: promised.gain[0],
+    promised: promised.gain,
     measured,
+    whole: wholeStretches(run, (stretch) => callsOf(WHOLE_CALLS, `whole ${stretch}`)),
     blocksNeeded: blocksNeeded(pilot, { gain: promised.gain[0], shareRatio: plan.shareRatio }).blocks,
     points: 100 * Math.abs(promised.gain[0] - measured.gain),
   }
@@ -161,6 +174,21 @@ function drawCalls(
     ...(given.arrivalCv === undefined ? {} : { arrivalCv: given.arrivalCv }),
   })
   return Array.from({ length: plan.calls }, () => stream.next()!)
+}
+
+/** Mean E2E of the challenger under that of what serves, stretch by stretch of the same calls, each wholly under one. */
+function wholeStretches(run: Omit<Parameters<typeof playCanary>[0], 'calls'>, callsOf: (stretch: number) => readonly TwinCall[]): Estimate {
+  const ratios = Array.from({ length: WHOLE_STRETCHES }, (_, stretch) => {
+    const calls = callsOf(stretch)
+    const under = (policy: () => Policy): number => meanE2eMs(playCanary({ ...run, calls, control: policy, challenger: policy }))
+    return 1 - under(run.challenger) / under(run.control)
+  })
+  return estimate(ratios)
+}
+
+function meanE2eMs(calls: readonly CanaryCall[]): number {
+  const completed = calls.filter((call) => call.completed)
+  return completed.reduce((sum, call) => sum + call.endedMs - (call.nowMs - call.heldMs), 0) / completed.length
 }
 
 function blocksOf(run: Parameters<typeof playCanary>[0]) {
