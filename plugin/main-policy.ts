@@ -6,7 +6,8 @@ import { drawCurves } from './learning/policy-curves.ts'
 import { Domain, type DomainSpec } from './learning/policy-domain.ts'
 import { readPolicyModel, writePolicyModel } from './learning/policy-folder.ts'
 import { OBJECTIVE } from './learning/policy-objective.ts'
-import { type PolicyProgress, SEARCH_PLAN, trainPolicy } from './learning/policy-train.ts'
+import { REFINING_PLAN, SEARCH_PLAN } from './learning/policy-search.ts'
+import { type PolicyProgress, trainPolicy } from './learning/policy-train.ts'
 import { LEARNED_FEATURE_HASH } from './placement/learned-model.ts'
 
 export interface TrainPolicyCommand {
@@ -38,7 +39,7 @@ export async function runTrainPolicy(command: TrainPolicyCommand): Promise<void>
   const trained = await trainPolicy({
     domain: spec,
     seed: command.seed,
-    plan: { ...SEARCH_PLAN, ...plan },
+    plan: { ...(command.from === undefined ? SEARCH_PLAN : REFINING_PLAN), ...plan },
     objective,
     workers: command.workers,
     enough: stop.signal,

@@ -117,12 +117,12 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
 }
 
 /** A pool as pages show it: in the policy's place its words where the mode is not on. */
-function describePool({ name, policy, fallbackPolicy, mode, canary, models }: PoolConfig) {
+function describePool({ name, policy, fallbackPolicy, mode, share, models }: PoolConfig) {
   const words = {
     on: policy,
     off: `${fallbackPolicy} (mode off)`,
-    shadow: `${fallbackPolicy} (${policy} in shadow)`,
-    canary: `${policy} for ${Math.round(canary * 100)} % of calls, else ${fallbackPolicy}`,
+    observe: `${fallbackPolicy} (${policy} observed)`,
+    share: `${policy} for ${Math.round(share * 100)} % of calls, else ${fallbackPolicy}`,
   }
   return { name, policy: words[mode], models }
 }

@@ -61,7 +61,9 @@ function measuredModel(control: Control, trial: Trial, running: Trial | undefine
       running !== undefined && running !== trial ? 'Another canary runs now.' : '',
     ]
       .filter((one) => one !== '')
-      .join(' '),
+      .join(' ')
+      // A figure and its sign stay together.
+      .replaceAll(' %', '\u00a0%'),
     href: trial.state === 'running' ? '/models#trial' : '/models#trials',
     link: 'The canary',
   }
