@@ -5,21 +5,29 @@ export const INT32 = 0x7f
 export const FLOAT64 = 0x7c
 export const V128 = 0x7b
 
+/** Pushes a local. */
 export const get = (local: number): Code => [0x20, local]
+/** Pops into a local. */
 export const set = (local: number): Code => [0x21, local]
+/** Copies the top into a local. */
 export const tee = (local: number): Code => [0x22, local]
+/** Pushes a non-negative whole number. */
 export const constant = (value: number): Code => [0x41, ...signed(value)]
 export const add: Code = [0x6a]
 export const shiftLeft: Code = [0x74]
 export const lessThan: Code = [0x49]
+/** Pops an address, pushes the int32 `offset` bytes beyond it. */
 export const loadWord = (offset: number): Code => [0x28, ...memory(offset)]
+/** As `loadWord`, a float32. */
 export const loadFloat = (offset: number): Code => [0x2a, ...memory(offset)]
 export const isFloatGreater: Code = [0x5e]
 export const toDouble: Code = [0xbb]
 export const addDoubles: Code = [0xa0]
+/** As `loadWord`, four float32. */
 export const loadVector = (offset: number): Code => vector(0, ...memory(offset))
-/** One float in all four lanes. */
+/** As `loadFloat`, in all four lanes. */
 export const splat = (offset: number): Code => vector(9, ...memory(offset))
+/** Pops four float32 and an address. */
 export const storeVector = (offset: number): Code => vector(11, ...memory(offset))
 export const addVectors: Code = [0xfd, 0xe4, 0x01]
 export const multiplyVectors: Code = [0xfd, 0xe6, 0x01]
