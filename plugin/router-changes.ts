@@ -108,7 +108,7 @@ export class InstanceChanges {
     const factor = by * (earlier?.factor ?? 1)
     if (earlier && Math.abs(Math.log(factor)) < CHANGE_LEAST) {
       this.#holding.delete(keyOf(pool, instance))
-      report({ kind: 'change over', pool, instance, words: 'its time per token is again what it was; its profile holds again' })
+      report({ kind: 'change over', pool, instance, words: 'again the time per token that it had; its profile holds again' })
       return
     }
     this.#holding.set(keyOf(pool, instance), { factor, sinceUnixMs, scaled: new Map() })
@@ -119,7 +119,7 @@ export class InstanceChanges {
 
 function wordsOf(factor: number, calls: number): string {
   const causes = factor > 1 ? 'slower hardware, a neighbour or a fault' : 'faster hardware or smaller weights'
-  return `its time per token is ${factor.toFixed(2)} times what it was at the same load, for ${calls} calls: ${causes}. Until a night has learned its profile anew, its old one is taken ${factor.toFixed(2)} times as slow`
+  return `${factor.toFixed(2)} times the time per token at the same load, for ${calls} calls: ${causes}; its profile is taken so until it is learned anew`
 }
 
 const keyOf = (pool: string, instance: string): string => `${pool}\n${instance}`
