@@ -3,7 +3,7 @@ import { systemClock } from '../../plugin/clock.ts'
 import { openControl } from '../../plugin/log/control.ts'
 import { databasePath } from '../../plugin/log/migrate.ts'
 import { openLog } from '../../plugin/log/open.ts'
-import { openReader } from '../../plugin/log/read/reader.ts'
+import { openReader, type Query } from '../../plugin/log/read/reader.ts'
 import { createTrialBlocks, readBlocks, readShadow } from '../../plugin/log/read/trials.ts'
 import type { BlockRow, Log } from '../../plugin/log/rows.ts'
 import { freshFolder } from './fresh.ts'
@@ -63,11 +63,16 @@ test('blocks that are over are read once; those of the last hour are read again,
   const kept = createTrialBlocks()
   const asked: unknown[] = []
   const read = (nowUnixMs: number) =>
-    reader.read((query) =>
-      kept
-        .blocks({ ...query, all: (sql, params) => (asked.push(params), query.all(sql, params)) }, 3, nowUnixMs)
-        .map((one) => [one.block, one.calls]),
-    )
+    reader.read((query) => {
+      const listening: Query = {
+        ...query,
+        all: (sql, params) => {
+          asked.push(params)
+          return query.all(sql, params)
+        },
+      }
+      return kept.blocks(listening, 3, nowUnixMs).map((one) => [one.block, one.calls])
+    })
   expect(read(START_UNIX_MS + 2_000)).toEqual([
     [0, 5],
     [1, 5],
