@@ -1,6 +1,6 @@
 import type { Call } from '../call/call.ts'
+import { freshDoubles } from '../call/cells.ts'
 import { ADAPTATION_NUMBERS, Adaptation, TERMS, writeTerms } from './adaptation.ts'
-import { freshDoubles } from './cells.ts'
 import { answerSpan, BUCKETS, type Cumulative, LengthDistribution, lnAt, moved, POSITIONS_PER_LN } from './distribution.ts'
 import { Experts, mix } from './experts.ts'
 import { HISTOGRAM_NUMBERS, RecentlyUsed, RotatingHistogram } from './history.ts'
