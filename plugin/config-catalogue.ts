@@ -67,6 +67,13 @@ const NIGHT: readonly Row[] = [
     'choice',
     'next run',
   ],
+  [
+    ['objective', 'tailWeight'],
+    'Weight of tails',
+    'times the shipped price of a longer p99, 0 to 100; 0 lets tails pay for the mean',
+    'number',
+    'next run',
+  ],
   [['objective', 'ttftMs'], 'In time: first token', 'ms, where the objective is slo', 'number', 'next run'],
   [
     ['objective', 'perTokenMs'],
