@@ -154,10 +154,8 @@ export function createXyPlot(given: {
 }): XyPlot {
   const { title, xName, yName, series } = given
   const all = series.flatMap(({ points }) => points).filter(({ x, y }) => Number.isFinite(x) && Number.isFinite(y))
-  const span = (values: readonly number[]): [number, number] =>
-    values.length === 0 ? [0, 1] : [Math.min(...values), Math.max(...values, Math.min(...values) + 1e-9)]
-  const xs = span(all.map(({ x }) => x))
-  const ys = span([...(given.diagonal ? xs : []), ...all.map(({ y }) => y)])
+  const [xs, ownYs] = [spanOf(all.map(({ x }) => x)), spanOf(all.map(({ y }) => y))]
+  const ys = given.diagonal ? spanOf([...xs, ...ownYs]) : ownYs
   return {
     title,
     xName,
@@ -172,6 +170,14 @@ export function createXyPlot(given: {
         values: series.map(({ points }) => formatNumber(points.find((point) => point.x === x)?.y) ?? '–'),
       })),
   }
+}
+
+/** From the least to the greatest; where all are one value, a stretch around it, so that its labels differ. */
+function spanOf(values: readonly number[]): [number, number] {
+  if (values.length === 0) return [0, 1]
+  const [least, most] = [Math.min(...values), Math.max(...values)]
+  const around = Math.abs(least) / 10 || 1
+  return least === most ? [least - around, most + around] : [least, most]
 }
 
 function drawXy(given: {
@@ -201,7 +207,7 @@ function drawXy(given: {
     right,
     bottom,
     diagonal: diagonal ? { x1: round(x(low)), y1: round(y(low)), x2: round(x(high)), y2: round(y(high)) } : undefined,
-    yTicks: y.ticks(4).map((tick) => yTick({ y: y(tick), text: formatNumber(tick) ?? '' })),
+    yTicks: y.ticks(4).map((tick) => yTick({ y: y(tick), text: y.tickFormat(4)(tick) })),
     xTicks: x.ticks(size === 'wide' ? 7 : 4).map((tick) => xTick({ x: x(tick), text: String(tick), left, right })),
     paths: series.map(({ points, mark }) => ({ d: draw(points.toSorted((a, b) => a.x - b.x)) ?? '', mark })),
     dots: series.flatMap(({ name, points, mark }) =>
