@@ -1,3 +1,4 @@
+import type { NightConfig } from '../config-night.ts'
 import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
 import { type Arm, playArm } from '../simulation/scenario/arm.ts'
 import { LIMITS, type Score } from '../simulation/scenario/score.ts'
@@ -38,9 +39,17 @@ export const OBJECTIVE: Objective = {
   beyondGoalWeight: 0.15,
 }
 
-/** The objective as the settings of a night have it, prices and allowed tails as ever. */
-export function objectiveOf(wanted: { readonly kind: Objective['kind']; readonly ttftMs: number; readonly perTokenMs: number }): Objective {
-  return { ...OBJECTIVE, kind: wanted.kind, ttftLimitMs: wanted.ttftMs, perTokenLimitMs: wanted.perTokenMs }
+/** The objective as the settings of a night have it; allowed tails as ever. */
+export function objectiveOf(wanted: NightConfig['objective']): Objective {
+  const { kind, ttftMs, perTokenMs, tailWeight } = wanted
+  return {
+    ...OBJECTIVE,
+    kind,
+    ttftLimitMs: ttftMs,
+    perTokenLimitMs: perTokenMs,
+    e2eP99Weight: tailWeight * OBJECTIVE.e2eP99Weight,
+    ttftP99Weight: tailWeight * OBJECTIVE.ttftP99Weight,
+  }
 }
 
 /** The rules every task is played under once, for the tails' references. */

@@ -111,14 +111,15 @@ test('the limits of a night’s objective decide what counts as in time, and the
   const [plan] = domain.plan({ tasks: 4, round: 0, rng: createRng(1) }).slice(-1)
   const task = domain.open(plan!)
   const within = (ttftMs: number, perTokenMs: number): number =>
-    playReferences(task, objectiveOf({ kind: 'slo', ttftMs, perTokenMs })).leastRequest.withinLimits
+    playReferences(task, objectiveOf({ kind: 'slo', ttftMs, perTokenMs, tailWeight: 1 })).leastRequest.withinLimits
   expect(within(1e9, 1e9)).toBe(1)
   expect(within(1, 0.1)).toBe(0)
   const parameters = drawParameters(9)
   const loss = (kind: 'latency' | 'slo', ttftMs: number): number => {
-    const objective = objectiveOf({ kind, ttftMs, perTokenMs: 60 })
+    const objective = objectiveOf({ kind, ttftMs, perTokenMs: 60, tailWeight: 1 })
     return lossOf(playModel(task, objective, parameters), playReferences(task, objective), { over: plan!.over, objective })
   }
+  expect(objectiveOf({ kind: 'latency', ttftMs: 1, perTokenMs: 1, tailWeight: 0 })).toMatchObject({ e2eP99Weight: 0, ttftP99Weight: 0 })
   expect(loss('latency', 100)).toBe(loss('latency', 2_000))
   expect(loss('slo', 100)).not.toBe(loss('slo', 2_000))
   expect(loss('slo', 2_000)).not.toBe(loss('latency', 2_000))
