@@ -113,7 +113,7 @@ withDisk.each([
     const again = train(site, '--only', 'profiles')
     expect(await again.exited, again.text()).toBe(0)
   },
-  300_000,
+  2 * PATIENCE_MS,
 )
 
 test(
