@@ -77,11 +77,11 @@ function tell({ atUnixMs, what, row }: Event, { guards, plan, timeFactor, shiftM
     guard.ended(row.callId, { nowMs, ok: row.outcome !== 'instance error' && row.outcome !== 'timed out' })
     return
   }
-  const { block, isWashout } = momentOf(plan, atUnixMs)
+  const { block } = momentOf(plan, atUnixMs)
   guard.placed({
     callId: row.callId,
-    // A challenger's calls of before are no yardstick; they only weigh on the load.
-    arm: isWashout || row.arm === 'challenger' ? 'washout' : 'control',
+    // A challenger's calls of an earlier canary are no yardstick, nor are those behind its blocks; they only weigh on the load.
+    arm: row.washout === 1 || row.arm === 'challenger' ? 'washout' : 'control',
     block,
     nowMs,
     heldMs: row.heldMs * timeFactor,

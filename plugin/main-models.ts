@@ -1,6 +1,7 @@
 import { userInfo } from 'node:os'
 import { systemClock } from './clock.ts'
 import type { Config } from './config.ts'
+import { foretoldBlocks } from './learning/foretold-blocks.ts'
 import { readRegistered } from './learning/registry.ts'
 import { estimateOf } from './learning/trial-conclusion.ts'
 import type { ModelKind, ModelRecord } from './log/control/models.ts'
@@ -12,7 +13,7 @@ import { readBlocks, readE2eP90, readShadow } from './log/read/trials.ts'
 import { Unusable } from './main-child.ts'
 import { configOf, readInput } from './main-config.ts'
 import { embeddedConfig } from './main-embedded.ts'
-import { assertPlan, suggestBlocks } from './placement/switchback.ts'
+import { assertPlan, BLOCKS_DEFAULT, suggestBlocks } from './placement/switchback.ts'
 
 export interface ModelsCommand {
   readonly config: string
@@ -119,7 +120,9 @@ export async function tryModels(mode: 'shadow' | 'canary', words: readonly strin
     }
     const models = words.map((version) => modelNamed(control, version))
     for (const model of models) readRegistered(config.dataDir, model)
-    const plan = planOf(command, config)
+    const foretold = models.flatMap((model) => foretoldBlocks(control, model) ?? [])[0]
+    const plan = planOf(command, config, foretold?.blocks)
+    if (mode === 'canary' && foretold) console.log(foretold.words)
     const { trialId, intentId } = control.trials.start({
       ...plan,
       mode,
@@ -133,7 +136,7 @@ export async function tryModels(mode: 'shadow' | 'canary', words: readonly strin
   })
 }
 
-function planOf(command: CanaryCommand, { night, dataDir }: Config) {
+function planOf(command: CanaryCommand, { night, dataDir }: Config, foretold: number | null | undefined) {
   const { canary } = night
   const reader = openReader(databasePath(dataDir, 'log'))
   const suggested = suggestBlocks({ e2eMsP90: reader.read(readE2eP90) })
@@ -142,7 +145,7 @@ function planOf(command: CanaryCommand, { night, dataDir }: Config) {
     shareRatio: command.share ?? canary.share,
     blockMs: (command.blockMs ?? canary.blockMs) || suggested.blockMs,
     washoutMs: (command.washoutMs ?? canary.washoutMs) || suggested.washoutMs,
-    blocksPlanned: (command.blocks ?? canary.blocks) || 40,
+    blocksPlanned: (command.blocks ?? canary.blocks) || foretold || BLOCKS_DEFAULT,
     seed: systemClock.nowUnixMs() % 2 ** 31,
   }
   assertPlan({ ...plan, startUnixMs: 0 })

@@ -6,7 +6,8 @@ import { drawCurves } from './learning/policy-curves.ts'
 import { Domain, type DomainSpec } from './learning/policy-domain.ts'
 import { readPolicyModel, writePolicyModel } from './learning/policy-folder.ts'
 import { OBJECTIVE } from './learning/policy-objective.ts'
-import { type PolicyProgress, SEARCH_PLAN, trainPolicy } from './learning/policy-train.ts'
+import { SEARCH_PLAN } from './learning/policy-search.ts'
+import { type PolicyProgress, trainPolicy } from './learning/policy-train.ts'
 import { LEARNED_FEATURE_HASH } from './placement/learned-model.ts'
 
 export interface TrainPolicyCommand {

@@ -2,7 +2,7 @@ import type { Log, TrialEnding, TrialMark } from './log/rows.ts'
 import { CanaryGuard } from './outcome/guard.ts'
 import type { GuardedCall } from './outcome/guard-calls.ts'
 import type { Outcome } from './outcome/outcome.ts'
-import { assertPlan, momentOf, type SwitchbackArm, type SwitchbackPlan } from './placement/switchback.ts'
+import { assertPlan, guardedArm, momentOf, type SwitchbackArm, type SwitchbackPlan } from './placement/switchback.ts'
 import type { ArmModels } from './router-arms.ts'
 
 /** Challengers on real calls: a shadow is asked and not obeyed; a canary serves the blocks of time that its plan gives it. */
@@ -33,6 +33,8 @@ export interface TrialParts {
 interface Block {
   readonly block: number
   readonly arm: SwitchbackArm
+  /** Whose the block before was. */
+  readonly before: SwitchbackArm
   readonly untilUnixMs: number
   readonly washoutUntilUnixMs: number
 }
@@ -92,11 +94,13 @@ export class LiveTrial {
   }
 
   placed(pool: string, call: Omit<GuardedCall, 'arm' | 'block'>, mark: TrialMark): void {
-    const { arm, block } = mark
+    const { arm, block, washout: isWashout = false } = mark
     if (arm === undefined || block === undefined) return
+    // A held call may be placed in the block after the one that it was marked for.
+    const before = this.#block?.block === block ? this.#block.before : 'challenger'
     this.#busy.add(pool)
     const [nowMs, heldMs] = [call.nowMs * this.#timeFactor, call.heldMs * this.#timeFactor]
-    this.#guards.get(pool)?.placed({ ...call, nowMs, heldMs, block, arm: mark.washout ? 'washout' : arm })
+    this.#guards.get(pool)?.placed({ ...call, nowMs, heldMs, block, arm: guardedArm({ arm, isWashout, before }) })
   }
 
   firstToken(pool: string, callId: number, nowMs: number): void {
@@ -138,11 +142,12 @@ export class LiveTrial {
     this.#busy.clear()
     if (isReady) this.#firstBlock ??= block
     const arm = isReady && !this.#isOver ? planned : 'control'
+    const before = this.#block?.arm ?? 'control'
     const fromUnixMs = canary.startUnixMs + block * canary.blockMs
     const toUnixMs = fromUnixMs + canary.blockMs
     // After control the fleet holds nothing of the challenger's, but the mean of both arms is taken over the same part of a block.
     const washoutUntilUnixMs = fromUnixMs + canary.washoutMs
-    this.#block = { block, arm, untilUnixMs: toUnixMs, washoutUntilUnixMs }
+    this.#block = { block, arm, before, untilUnixMs: toUnixMs, washoutUntilUnixMs }
     const inside = { trialId, block, arm, washout: false }
     this.#marks = { inside, washout: { ...inside, washout: true } }
     this.#parts.log.append({ kind: 'block', trialId, block, arm, fromUnixMs, toUnixMs, washoutUntilUnixMs })

@@ -7,6 +7,7 @@ import { asTwinCalls, type ServedCall } from '../simulation/log-replay/traffic.t
 import { parseArm, playArm } from '../simulation/scenario/arm.ts'
 import type { Score } from '../simulation/scenario/score.ts'
 import { type Gain, pairedGain } from './evaluate-intervals.ts'
+import { type BlockPlan, type ForetoldBlocks, foretellBlocks } from './foretold-blocks.ts'
 import { decide, type Evidence, type GateVerdict, type SliceGain } from './gate.ts'
 import { BUCKET_NAMES, bucketOf } from './measures.ts'
 
@@ -27,6 +28,8 @@ export interface EvaluationParts {
   /** One way between router and instance, ms; half of a profile's overhead. 0 by default. */
   readonly networkMs?: number
   readonly seed: number
+  /** How a canary would be cut into blocks: then it is foretold how many it needs. */
+  readonly canary?: BlockPlan
   /** Other pools that the challenger would serve too: each is one more slice. */
   readonly others?: readonly OtherPool[]
   /** Told between plays, 0..1; may throw to stop. */
@@ -55,6 +58,7 @@ export interface Evaluation extends Evidence, GateVerdict {
   readonly gainVsBestRule: Gain
   readonly replays: number
   readonly arms: readonly ArmScore[]
+  readonly canary?: ForetoldBlocks
 }
 
 /** Rules that a challenger has to stand beside; holding where memory is known is a pool's default. */
@@ -180,7 +184,21 @@ function conclude({ parts, plays, drawn, rng, others }: Concluding): Evaluation 
     lostMore: next.lost - now.lost,
     twinError: twinErrorOn(fleet, calls),
   }
-  return { ...evidence, ...decide(evidence), bestRule, gainVsBestRule: gainOver(bestRule), replays: REPLAYS, arms }
+  const foretold =
+    parts.canary &&
+    foretellBlocks(
+      of('serving').map(({ e2eMs }, replay) => ({ calls: drawn[replay] ?? [], e2eMs })),
+      { gain: evidence.gain, plan: parts.canary, seed: parts.seed },
+    )
+  return {
+    ...evidence,
+    ...decide(evidence),
+    bestRule,
+    gainVsBestRule: gainOver(bestRule),
+    replays: REPLAYS,
+    arms,
+    ...(foretold ? { canary: foretold } : {}),
+  }
 }
 
 function armScore(arm: string, plays: readonly Play[]): ArmScore {

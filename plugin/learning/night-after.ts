@@ -2,12 +2,10 @@ import type { NightConfig } from '../config-night.ts'
 import type { Control } from '../log/control.ts'
 import type { Reader } from '../log/read/reader.ts'
 import { readE2eP90 } from '../log/read/trials.ts'
-import { suggestBlocks } from '../placement/switchback.ts'
+import { BLOCKS_DEFAULT, suggestBlocks } from '../placement/switchback.ts'
+import { foretoldBlocks } from './foretold-blocks.ts'
 import type { Made } from './night.ts'
 import type { NightDesk } from './night-desk.ts'
-
-/** Blocks of a canary where nobody says how many: enough that a gain of a tenth shows at the spreads seen on virtual fleets (bench trust). */
-const BLOCKS_DEFAULT = 40
 
 /** What the configuration wants done with challengers that passed: a shadow or a canary of all of them. Only after scheduled nights; a person decides for himself. */
 export async function afterNight(parts: {
@@ -24,6 +22,10 @@ export async function afterNight(parts: {
   if (!parts.asked || config.afterwards === 'register' || passed.length === 0) return
   const running = control.trials.running()
   if (running) return desk.say(`${running.mode} ${running.trialId} runs: nothing new is tried beside it`)
+  const foretold = passed.flatMap(({ modelId }) => {
+    const model = control.models.get(modelId)
+    return (model && foretoldBlocks(control, model)?.blocks) ?? []
+  })[0]
   const blocks = suggestBlocks({ e2eMsP90: reader.read(readE2eP90) })
   const { trialId } = control.trials.start({
     mode: config.afterwards,
@@ -31,7 +33,7 @@ export async function afterNight(parts: {
     shareRatio: config.canary.share,
     blockMs: config.canary.blockMs || blocks.blockMs,
     washoutMs: config.canary.washoutMs || blocks.washoutMs,
-    blocksPlanned: config.afterwards === 'canary' ? config.canary.blocks || BLOCKS_DEFAULT : 0,
+    blocksPlanned: config.afterwards === 'canary' ? config.canary.blocks || foretold || BLOCKS_DEFAULT : 0,
     seed: desk.runId,
     asked: { who: 'schedule', why: `made by run ${desk.runId}` },
   })

@@ -98,7 +98,7 @@ function exampleOf(call: LoggedCall): LengthExample {
 }
 
 /** Keeps the `seen`th with the probability that it belongs to a sample of `most`; gives by how many the kept ones have grown. */
-function keep<T>(
+export function keep<T>(
   kept: T[],
   make: () => T,
   { seen, most, rng }: { readonly seen: number; readonly most: number; readonly rng: Rng },

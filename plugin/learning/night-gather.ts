@@ -1,10 +1,11 @@
 import { AT } from '../placement/features.ts'
 import type { Rng } from '../rng.ts'
 import type { ServedInstance } from '../simulation/log-replay/traffic.ts'
-import type { DatasetCounts, LoggedCall } from './dataset.ts'
+import type { DatasetCounts, LoggedCall, LoggedDecision } from './dataset.ts'
 import type { LengthExample } from './length.ts'
 import { NothingToLearn } from './night-desk.ts'
-import { type HeldOutLength, LengthGathering } from './night-gather-lengths.ts'
+import { type HeldOutLength, keep, LengthGathering } from './night-gather-lengths.ts'
+import type { LoggedChoice } from './off-policy.ts'
 import type { ProfileCall } from './profile-rows.ts'
 
 /** One pool's arrivals and instances. */
@@ -14,6 +15,8 @@ export interface PoolCalls {
   readonly training: readonly ProfileCall[]
   readonly heldOut: readonly ProfileCall[]
   readonly fleet: readonly ServedInstance[]
+  /** Decisions of that pool that no training saw, with what came of them. */
+  readonly choices: readonly LoggedChoice[]
 }
 
 /** What one pass over the log keeps of it: bounded, whatever the log's size. The pool is the one with the most calls: the twin trains on it. */
@@ -36,6 +39,8 @@ export const SERVED_CALLS_MAX = 30_000
 export const POOLS_MAX = 4
 const SPEED = AT.speed
 const KV_TOKENS = AT.kvTokensCapacity
+/** Decisions that a second opinion is formed from: 2 KB each at eight instances. */
+const CHOICES_MAX = 4_000
 /** Fewer answered calls say nothing that a shipped model does not know better. */
 export const CALLS_LEAST = 400
 
@@ -54,7 +59,7 @@ export interface Gathering {
 
 /** Reads the calls once and keeps what a night needs. Throws NothingToLearn where there is too little, in words. */
 export async function gather({ calls, counts, pools, splitUnixMs, rng, application, told }: Gathering): Promise<Gathered> {
-  const kept = new Map(pools.slice(0, POOLS_MAX).map((name) => [name, new PoolGathering(name)]))
+  const kept = new Map(pools.slice(0, POOLS_MAX).map((name) => [name, new PoolGathering(name, rng.stream(`choices ${name}`))]))
   const lengths = new LengthGathering(rng.stream('lengths'), application)
   let passed = 0
   let completed = 0
@@ -81,9 +86,13 @@ class PoolGathering {
   #training: ProfileCall[] = []
   readonly #heldOut: ProfileCall[] = []
   readonly #fleet = new Map<string, ServedInstance>()
+  readonly #choices: LoggedChoice[] = []
+  #choicesSeen = 0
+  readonly #rng: Rng
 
-  constructor(name: string) {
+  constructor(name: string, rng: Rng) {
     this.#name = name
+    this.#rng = rng
   }
 
   add(call: LoggedCall, trains: boolean): void {
@@ -91,6 +100,11 @@ class PoolGathering {
     this.#meet(call)
     if (!trains) {
       if (this.#heldOut.length < SERVED_CALLS_MAX) this.#heldOut.push(servedCall(call))
+      if (call.decision && call.outcome === 'completed') {
+        this.#choicesSeen++
+        const { decision } = call
+        keep(this.#choices, () => choiceOf(call, decision), { seen: this.#choicesSeen, most: CHOICES_MAX, rng: this.#rng })
+      }
       return
     }
     this.#training.push(servedCall(call))
@@ -99,7 +113,7 @@ class PoolGathering {
 
   result(): PoolCalls {
     const fleet = [...this.#fleet.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
-    return { pool: this.#name, training: this.#training.slice(-SERVED_CALLS_MAX), heldOut: this.#heldOut, fleet }
+    return { pool: this.#name, training: this.#training.slice(-SERVED_CALLS_MAX), heldOut: this.#heldOut, fleet, choices: this.#choices }
   }
 
   #meet({ decision, instance }: LoggedCall): void {
@@ -120,6 +134,10 @@ class PoolGathering {
       if (known?.speed !== next.speed || known?.kvTokens !== next.kvTokens) this.#fleet.set(name, next)
     })
   }
+}
+
+function choiceOf({ arrivedUnixMs, propensity, e2eMs }: LoggedCall, { callRow, rows, instances }: LoggedDecision): LoggedChoice {
+  return { arrivedUnixMs, callRow, rows, names: instances, propensity, e2eMs }
 }
 
 /** The call as calibration and twin take it. */

@@ -1,21 +1,24 @@
 import { readQueuedScrapes } from '../log/read/scrapes.ts'
-import { FEATURE_HASH } from '../placement/features.ts'
 import type { LearnedModel } from '../placement/learned-model.ts'
 import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
+import { suggestBlocks } from '../placement/switchback.ts'
 import { LENGTH_FEATURE_HASH } from '../prediction/length-model.ts'
 import { decodeLengthModel } from '../prediction/model-file.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
 import { type Contender, evaluate } from './evaluate.ts'
+import type { BlockPlan } from './foretold-blocks.ts'
 import { MODEL_FILE } from './model-folder.ts'
 import type { Made, Night } from './night.ts'
 import type { PoolCalls } from './night-gather.ts'
 import { judgeLength, type LengthVerdict, NIGHT_ROWS_LEAST, trainNightLength } from './night-length.ts'
 import { type NightPolicy, trainNightPolicy } from './night-policy.ts'
+import { registerMade } from './night-register.ts'
 import { POLICY_MODEL_FILE } from './policy-folder.ts'
 import { encodePolicy } from './policy-net.ts'
 import { objectiveOf } from './policy-objective.ts'
 import { type CalibratedProfile, calibratedFleet, calibrateProfiles } from './profiles.ts'
-import { type ModelFiles, registerModel, versionOf } from './registry.ts'
+import type { ModelFiles } from './registry.ts'
+import { secondOpinion } from './second-opinion.ts'
 import { baseLength, basePolicy, encodeProfiles, loadLength, loadPolicy, loadProfiles, PROFILES_FILE } from './serving-models.ts'
 
 /** The parts of a night: each takes up what an earlier attempt kept, makes the rest, judges, and registers. */
@@ -98,18 +101,23 @@ function registerProfiles(night: Night, fits: readonly PoolFits[]): Made {
     })),
   }))
   const verdict = { passed: true, words: words.join('; '), numbers: { ...own, others } }
-  return register(night, { kind: 'profile', files, featureHash: null, verdict })
+  return registerMade(night, { kind: 'profile', files, featureHash: null, verdict })
 }
 
-function calibrate({ desk, reader, gathered }: Night, { pool, fleet, training }: PoolCalls): readonly CalibratedProfile[] {
+/** An instance that is not what it was is fitted alone, on the calls since; until there are enough of them it is taken as much slower as it was noticed to be. */
+function calibrate({ desk, reader, control, gathered }: Night, { pool, fleet, training }: PoolCalls): readonly CalibratedProfile[] {
   const { splitUnixMs } = gathered
   // Of the time of the calls that are fitted to: an engine may have been set up otherwise before.
   const range = { pool, fromUnixMs: training[0]?.arrivedUnixMs ?? splitUnixMs, toUnixMs: splitUnixMs }
   const scrapes = reader.read((query) => readQueuedScrapes(query, range))
   desk.say(`${scrapes.length} scrapes of pool ${pool} with calls that wait tell the engines' limits`)
+  const changes = new Map(control.instanceChanges().flatMap((one) => (one.pool === pool ? [[one.instance, one] as const] : [])))
   const found = calibrateProfiles({
-    instances: fleet,
-    calls: training,
+    instances: fleet.map((one) => {
+      const change = changes.get(one.name)
+      return change ? { ...one, speed: one.speed / change.factor, type: `changed ${one.name}` } : one
+    }),
+    calls: training.filter(({ instance, arrivedUnixMs }) => arrivedUnixMs >= (changes.get(instance ?? '')?.sinceUnixMs ?? 0)),
     scrapes,
     onProgress: (ratio) => desk.progress('profiles', ratio),
   })
@@ -143,7 +151,7 @@ export async function makeLength(night: Night): Promise<readonly Made[]> {
   const files: ModelFiles = new Map([[MODEL_FILE, new TextEncoder().encode(text)]])
   const { passed, words, ...numbers } = verdict
   return [
-    register(night, {
+    registerMade(night, {
       kind: 'length',
       version: challenger.version,
       files,
@@ -201,6 +209,7 @@ export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[
     ...contendersOf(gathered.pool),
     networkMs: overheadMs / 2,
     seed: night.seed,
+    canary: blockPlanOf(night),
     others: gathered.others.map(({ pool, heldOut }, i) => {
       const other = fleets[i + 1] as CalibratedFleet
       return { pool, fleet: other.fleet, calls: heldOut.slice(0, OTHER_CALLS_MAX), networkMs: other.overheadMs / 2, ...contendersOf(pool) }
@@ -210,15 +219,17 @@ export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[
       await desk.breathe()
     },
   })
-  desk.say(`${policy.model.version}, ${policy.generations} generations: ${verdict.words}`)
-  const { passed, words, ...numbers } = verdict
+  const opinion = secondOpinion(gathered.choices, { model: policy.model, fleet, rng: night.rng.stream('second opinion') })
+  const said = [verdict.words, opinion.words, ...(verdict.canary ? [verdict.canary.words] : [])].join('; ')
+  desk.say(`${policy.model.version}, ${policy.generations} generations: ${said}`)
+  const { passed, words: _, ...numbers } = verdict
   return [
-    register(night, {
+    registerMade(night, {
       kind: 'policy',
       version: policy.model.version,
       files: policy.files,
       featureHash: LEARNED_FEATURE_HASH,
-      verdict: { passed, words, numbers },
+      verdict: { passed, words: said, numbers: { ...numbers, secondOpinion: opinion } },
       parent: record?.version ?? 'base',
       facts: { generations: policy.generations, objective, fleet: fleet.map(({ name, profile }) => ({ name, profile: profile.name })) },
     }),
@@ -230,63 +241,16 @@ export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[
   }
 }
 
+/** A canary as it would be begun after this night. */
+function blockPlanOf({ config: { canary }, gathered }: Night): BlockPlan {
+  const e2eMs = gathered.heldOut.map((call) => call.e2eMs).sort((a, b) => a - b)
+  const suggested = suggestBlocks({ e2eMsP90: e2eMs[Math.floor(0.9 * e2eMs.length)] ?? 0 })
+  return { shareRatio: canary.share, blockMs: canary.blockMs || suggested.blockMs, washoutMs: canary.washoutMs || suggested.washoutMs }
+}
+
 function keptPolicy({ desk }: Night): Pick<NightPolicy, 'model' | 'files' | 'generations'> | undefined {
   const kept = desk.kept<{ readonly parameters: readonly number[]; readonly version: string; readonly generations: number }>('policy.json')
   if (!kept) return undefined
   const model: LearnedModel = { version: kept.version, featureHash: LEARNED_FEATURE_HASH, parameters: Float32Array.from(kept.parameters) }
   return { model, files: new Map([[POLICY_MODEL_FILE, encodePolicy(model.parameters)]]), generations: kept.generations }
-}
-
-interface Registering {
-  readonly kind: Made['kind']
-  readonly version?: string
-  readonly files: ModelFiles
-  readonly featureHash: string | null
-  readonly verdict: { readonly passed: boolean; readonly words: string; readonly numbers: Readonly<Record<string, unknown>> }
-  readonly parent?: string
-  readonly facts?: Readonly<Record<string, unknown>>
-}
-
-/** Registers what was made as its kind's challenger, with card and verdict. */
-function register(night: Night, { kind, files, featureHash, verdict, parent, facts, version = versionOf(kind, files) }: Registering): Made {
-  const { desk, control, dataDir, gathered, seed } = night
-  const { models } = control
-  const { read, used, leftOut } = gathered.counts
-  const known = models.byVersion(kind, version)
-  const modelId = registerModel({
-    dataDir,
-    models,
-    kind,
-    version,
-    files,
-    featureHash,
-    runId: desk.runId,
-    ...(parent === undefined ? {} : { parent }),
-    card: {
-      kind,
-      version,
-      featureHash,
-      rowsHash: FEATURE_HASH,
-      command: facts?.generations === undefined ? night.command : `${night.command} --generations ${facts.generations}`,
-      seed,
-      data: { pool: gathered.pool, splitUnixMs: gathered.splitUnixMs, read, used, leftOut },
-      parent: parent ?? null,
-      ...facts,
-      verdict: verdict.words,
-    },
-  })
-  models.challenge(modelId)
-  // A run that was taken up again has said so before.
-  if (models.verdicts(modelId)[0]?.runId !== desk.runId)
-    models.addVerdict({
-      modelId,
-      runId: desk.runId,
-      passed: verdict.passed,
-      words: verdict.words,
-      numbers: JSON.stringify(verdict.numbers),
-    })
-  desk.say(
-    `${kind} model ${version} ${known ? 'was registered before' : 'is registered'}: ${verdict.passed ? 'it may be promoted' : 'it may not be promoted'}`,
-  )
-  return { kind, version, modelId, passed: verdict.passed, words: verdict.words }
 }

@@ -8,11 +8,15 @@ import type { NightDesk } from './night-desk.ts'
 import { POLICY_MODEL_FILE } from './policy-folder.ts'
 import { encodePolicy } from './policy-net.ts'
 import type { Objective } from './policy-objective.ts'
+import type { SearchState } from './policy-search.ts'
 import { type PolicyProgress, type TrainedPolicy, trainPolicy } from './policy-train.ts'
 import { type ModelFiles, versionOf } from './registry.ts'
 
 /** Size of one generation of a night: half of the shipped model's, since it goes on from a trained one and knows its fleet. */
 export const NIGHT_SEARCH = { population: 24, tasks: 6, averagedGenerations: 10, validationTasks: 12 } as const
+
+/** Where the search is, for the trainer that takes the run up again. */
+const SEARCH_FILE = 'policy-search.json'
 
 export interface NightPolicy {
   readonly model: LearnedModel
@@ -41,7 +45,11 @@ export interface NightPolicyParts {
 export async function trainNightPolicy(parts: NightPolicyParts): Promise<NightPolicy> {
   const { desk, champion, seed, objective } = parts
   const domain = { kind: 'own', fleet: parts.fleet, calls: traceOf(parts.calls) } as const
-  const generations = 'generations' in parts.length ? parts.length.generations : await generationsIn(parts.length.minutes, parts, domain)
+  const kept = desk.kept<{ readonly generations: number; readonly state: SearchState }>(SEARCH_FILE)
+  const generations =
+    kept?.generations ??
+    ('generations' in parts.length ? parts.length.generations : await generationsIn(parts.length.minutes, parts, domain))
+  if (kept) desk.say(`the search goes on after generation ${kept.state.generation} of ${generations}`)
   const trained = await trainPolicy({
     domain,
     seed,
@@ -50,6 +58,8 @@ export async function trainNightPolicy(parts: NightPolicyParts): Promise<NightPo
     workers: 0,
     plan: { ...NIGHT_SEARCH, generations },
     signal: desk.signal,
+    resume: kept?.state,
+    checkpoint: (state) => desk.keep(SEARCH_FILE, { generations, state }),
     told: ({ generation, centreLoss, bestLoss }) => {
       desk.progress('policy', generation / generations)
       desk.plot([

@@ -1,7 +1,8 @@
 import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
 import type { Measured, PolicyCard } from './policy-folder.ts'
 import type { Objective } from './policy-objective.ts'
-import { SEARCH_PLAN, type TrainedPolicy } from './policy-train.ts'
+import { SEARCH_PLAN } from './policy-search.ts'
+import type { TrainedPolicy } from './policy-train.ts'
 
 /** What a card is written from. */
 export interface CardParts {

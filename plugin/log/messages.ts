@@ -1,5 +1,6 @@
 import type { FleetChange } from './control/fleet-changes.ts'
 import type { InstanceChange } from './control/instance-changes.ts'
+import type { PackedRows } from './packing.ts'
 import type { Batch } from './queue.ts'
 import type { Finding, Intent, LogStats } from './rows.ts'
 
@@ -19,6 +20,11 @@ export interface ThreadData {
   readonly intentKinds?: readonly string[]
 }
 
+/** A batch on its way between the threads. */
+export interface PackedBatch extends Omit<Batch, 'rows'> {
+  readonly rows: PackedRows
+}
+
 /** Router to log thread. */
 export type ToThread =
   | {
@@ -26,7 +32,7 @@ export type ToThread =
       /** Names the router process: with `sequence`, what makes a batch sent twice count once. */
       readonly source: string
       readonly sequence: number
-      readonly batch: Batch
+      readonly batch: PackedBatch
       readonly stats: LogStats
     }
   | { readonly kind: 'answer'; readonly intentId: number; readonly state: 'done' | 'refused'; readonly text: string }

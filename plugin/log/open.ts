@@ -5,6 +5,7 @@ import { crossable } from './crossing.ts'
 import { createIntentInbox } from './inbox.ts'
 import type { FromThread, Retention, Standing, ThreadData, ToThread } from './messages.ts'
 import { MigrationRefused } from './migrate.ts'
+import { Packer, transferred } from './packing.ts'
 import { type Batch, RowQueue } from './queue.ts'
 import type { Finding, Intent, Log, LogRow, LogStats } from './rows.ts'
 
@@ -84,6 +85,7 @@ interface Flush {
 class LogLine {
   readonly #parts: LogParts
   readonly #queue: RowQueue
+  readonly #packer = new Packer()
   /** With the sequence number, names a batch for good. */
   readonly #source = randomUUID()
   readonly #opened = Promise.withResolvers<Standing>()
@@ -239,16 +241,21 @@ class LogLine {
   }
 
   #send(inFlight: InFlight): void {
-    const message = { kind: 'batch', source: this.#source, stats: this.stats(), ...inFlight } as const
     try {
-      this.#thread?.postMessage(message satisfies ToThread)
+      this.#hand(inFlight)
     } catch (cause) {
       const batch = crossable(inFlight.batch)
       this.#rejectedRows += inFlight.batch.rows.length - batch.rows.length
       this.#complain(`a row cannot cross to the log thread: ${String(cause)}`)
       this.#inFlight = { ...inFlight, batch }
-      this.#thread?.postMessage({ ...message, batch } satisfies ToThread)
+      this.#hand(this.#inFlight)
     }
+  }
+
+  #hand({ sequence, batch }: InFlight): void {
+    const rows = this.#packer.pack(batch.rows)
+    const message = { kind: 'batch', source: this.#source, stats: this.stats(), sequence, batch: { ...batch, rows } } as const
+    this.#thread?.postMessage(message satisfies ToThread, transferred(rows))
   }
 
   #settle(message: Extract<FromThread, { kind: 'written' }>): void {

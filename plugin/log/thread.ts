@@ -1,10 +1,11 @@
 import Database from 'better-sqlite3'
 import type { Clock } from '../clock.ts'
-import type { FromThread, Retention, Standing, ThreadData, ToThread } from './messages.ts'
+import type { FromThread, PackedBatch, Retention, Standing, ThreadData, ToThread } from './messages.ts'
 import { databasePath, MigrationRefused, migrate, readMigrations } from './migrate.ts'
 import { type IntentDesk, openIntentDesk } from './obey.ts'
+import { unpack } from './packing.ts'
 import { createKeeper, type Keeper } from './retention.ts'
-import type { Finding } from './rows.ts'
+import type { Finding, KeptRow } from './rows.ts'
 import { openWriter, type SentBatch, type Writer } from './writer.ts'
 
 /** The thread's end of the line to the router. */
@@ -121,8 +122,9 @@ function createLogSide({ port, data, clock, trouble }: SideParts) {
   }
   return {
     open,
-    take(sent: SentBatch): void {
-      inHand = sent
+    take(sent: Omit<SentBatch, 'batch'> & { readonly batch: PackedBatch }): void {
+      const { batch } = sent
+      inHand = { ...sent, batch: { ...batch, rows: unpack(batch.rows) as KeptRow[] } }
       if (retry === undefined) tryWrite()
     },
     retain(wanted: Retention): void {

@@ -1,7 +1,7 @@
 /** What the guard of a canary is told of one call when it is placed. */
 export interface GuardedCall {
   readonly callId: number
-  /** Who placed it; control's calls behind a challenger's block are 'washout': they count as load only (see `guardedArmOf`). */
+  /** Who placed it; control's calls behind a challenger's block are 'washout': they count as load only (see `guardedArm`). */
   readonly arm: 'control' | 'challenger' | 'washout'
   /** Number of the block. */
   readonly block: number

@@ -18,8 +18,13 @@ const RIDGE = 1e-3
 const REFIT_EVERY = 100
 /** Memory of what control calls taught, in calls: the fit follows a fleet that changes within an hour or so. */
 const FORGET_PER_CALL = 1 / 20_000
-/** Stretches before the strays of control's own are known well enough to judge another by. */
-const STRETCHES_LEAST = 20
+/**
+ * Stretches before a challenger may be judged by the strays of control's own. Below STRETCHES_KNOWN of them a stray is known less well, and a challenger has to
+ * exceed it by as much more as its upper 95 % confidence limit lies higher.
+ */
+const STRETCHES_LEAST = 10
+/** What the deviations of the guard were chosen with, by A/A runs of the twin. */
+const STRETCHES_KNOWN = 20
 /** On top of the worst stray of control, in units of the figure. */
 const SPARE = 0.1
 const FORGET_PER_STRETCH = 1 / 200
@@ -124,7 +129,7 @@ export class Reference {
   /** What a mean over stretch `index` has to exceed to be more than a stray: `deviations` of them, and well more than the worst that control itself did. */
   bound(index: number, deviations: number): number {
     const one = this.#running[index] as Running
-    return Math.max(deviations * Math.sqrt(one.squares), 1.3 * one.most + SPARE)
+    return doubtOf(one.known) * Math.max(deviations * Math.sqrt(one.squares), 1.3 * one.most + SPARE)
   }
 
   strayOf(index: number): number {
@@ -163,4 +168,16 @@ export class Reference {
       one.calls = 0
     })
   }
+}
+
+/** By how much a stray from so few stretches may be larger than it looks, over what it may from STRETCHES_KNOWN. */
+function doubtOf(stretches: number): number {
+  if (stretches >= STRETCHES_KNOWN) return 1
+  return upperSpread(stretches) / upperSpread(STRETCHES_KNOWN)
+}
+
+/** Upper 95 % confidence limit of a standard deviation over its estimate: √(n ÷ χ²₀.₀₅(n)), the quantile by Wilson and Hilferty (1931). */
+function upperSpread(n: number): number {
+  const unit = 2 / (9 * n)
+  return (1 - unit - 1.645 * Math.sqrt(unit)) ** -1.5
 }

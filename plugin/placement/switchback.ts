@@ -25,6 +25,9 @@ export interface SwitchbackMoment {
   readonly isWashout: boolean
 }
 
+/** Blocks of a canary where neither people nor the twin say how many: enough that a gain of a tenth shows at the spreads seen on virtual fleets (bench trust). */
+export const BLOCKS_DEFAULT = 40
+
 /** A block and wash-out that suit calls of this length: the wash-out as long as nine of ten calls take, the block eight times that, at least a minute. */
 export function suggestBlocks({ e2eMsP90 }: { readonly e2eMsP90: number }): Pick<SwitchbackPlan, 'blockMs' | 'washoutMs'> {
   const washoutMs = Math.max(5_000, Math.ceil(e2eMsP90 / 1_000) * 1_000)
@@ -61,5 +64,14 @@ export function armOf({ seed, shareRatio }: Pick<SwitchbackPlan, 'seed' | 'share
  */
 export function guardedArmOf(plan: SwitchbackPlan, unixMs: number): SwitchbackArm | 'washout' {
   const { block, arm, isWashout } = momentOf(plan, unixMs)
-  return isWashout && arm === 'control' && armOf(plan, block - 1) === 'challenger' ? 'washout' : arm
+  return guardedArm({ arm, isWashout, before: armOf(plan, block - 1) })
+}
+
+/** The same where it is known whose block it is and whose the one before was: blocks that were planned for a challenger may have been control's. */
+export function guardedArm(at: {
+  readonly arm: SwitchbackArm
+  readonly isWashout: boolean
+  readonly before: SwitchbackArm
+}): SwitchbackArm | 'washout' {
+  return at.isWashout && at.arm === 'control' && at.before === 'challenger' ? 'washout' : at.arm
 }

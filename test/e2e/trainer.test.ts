@@ -1,67 +1,20 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
-import { stringify } from 'yaml'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { learnedProfiles } from '../../admin/pages/fleet-profiles.ts'
-import { systemClock } from '../../plugin/clock.ts'
 import type { TrainingRun } from '../../plugin/log/control/training.ts'
-import { type Control, openControl } from '../../plugin/log/control.ts'
 import { databasePath } from '../../plugin/log/migrate.ts'
-import { madeRows, writeLog } from '../learning/made-log.ts'
-import { START_UNIX_MS } from '../log/row.ts'
-import { endAll, eventually, makeFolder, runPhasewise } from './processes.ts'
+import { endAll, eventually } from './processes.ts'
+import { makeTrainerSite, modelFiles, ROWS, train } from './trainer-site.ts'
 
 /** The trainer as a real process: what it makes, and what is left when it dies. */
 afterAll(endAll)
 
-const ROWS = madeRows({ calls: 3_000, seed: 5 })
-const WINDOW = ['--from', String(START_UNIX_MS - 1), '--to', String(START_UNIX_MS + 1e9)]
-
-interface Site {
-  readonly folder: string
-  readonly dataDir: string
-  control(): Control
-}
-
-async function makeSite(rows = ROWS): Promise<Site> {
-  const folder = makeFolder()
-  const dataDir = join(folder, '.phasewise')
-  const instances = ['old-1', 'old-2', 'new-1'].map((name) => ({ name, url: `http://10.1.0.1/${name}` }))
-  writeFileSync(
-    join(folder, 'phasewise.yaml'),
-    stringify({ pools: [{ name: 'llama', policy: 'least-request', instances }], night: { schedule: 'off', generations: 1 } }),
-  )
-  mkdirSync(dataDir)
-  await writeLog(dataDir, rows)
-  const control = (): Control => {
-    const opened = openControl({ path: databasePath(dataDir, 'control'), clock: systemClock })
-    onTestFinished(() => opened.close())
-    return opened
-  }
-  return { folder, dataDir, control }
-}
-
-const train = (site: Site, ...args: readonly string[]) => runPhasewise(['train', ...WINDOW, ...args], { cwd: site.folder })
-
-/** Every file that models are made of, as it is on disk. */
-function modelFiles(dataDir: string): Record<string, string> {
-  const at = join(dataDir, 'models')
-  const files = existsSync(at) ? (readdirSync(at, { recursive: true, withFileTypes: true }) ?? []) : []
-  return Object.fromEntries(
-    files
-      .filter((file) => file.isFile())
-      .map((file) => {
-        const path = join(file.parentPath, file.name)
-        return [path.slice(at.length), readFileSync(path).toString('base64')]
-      }),
-  )
-}
-
 let whole: Record<string, string> = {}
 
 beforeAll(async () => {
-  const site = await makeSite()
+  const site = await makeTrainerSite()
   const night = train(site)
   expect(await night.exited, night.text()).toBe(0)
   whole = modelFiles(site.dataDir)
@@ -69,7 +22,7 @@ beforeAll(async () => {
 
 test('a night makes profiles, a length model and a policy, each judged, and touches nothing that serves', async () => {
   expect(Object.keys(whole).map((path) => path.split('/')[1])).toEqual(expect.arrayContaining(['length', 'policy', 'profile']))
-  const site = await makeSite()
+  const site = await makeTrainerSite()
   const night = train(site, '--only', 'profiles')
   expect(await night.exited).toBe(0)
   const control = site.control()
@@ -95,7 +48,7 @@ type Phase = (typeof PHASES)[number]
 test.each([[['reading', 'profiles']], [['length', 'policy']], [['evaluating']]] as const)(
   'killed -9 while %s, the run is taken up by the next trainer and makes the same models to the byte',
   async (phases) => {
-    const site = await makeSite()
+    const site = await makeTrainerSite()
     const night = train(site)
     const control = site.control()
     for (const [i, phase] of phases.entries()) {
@@ -122,7 +75,7 @@ function reached(run: TrainingRun | undefined, phase: Phase): run is TrainingRun
 }
 
 test('a run that kills three trainers is given up, in words', async () => {
-  const site = await makeSite()
+  const site = await makeTrainerSite()
   const first = train(site)
   const control = site.control()
   for (let attempt = 1; attempt <= 3; attempt++) {
@@ -137,7 +90,7 @@ test('a run that kills three trainers is given up, in words', async () => {
 }, 300_000)
 
 test('Ctrl-C cancels the run; nothing half made is left', async () => {
-  const site = await makeSite()
+  const site = await makeTrainerSite()
   const night = train(site, '--generations', '500', '--only', 'policy')
   const control = site.control()
   await eventually('it searches', () => (control.trainingRuns.list({ limit: 1 })[0]?.phase === 'policy' ? true : undefined))
@@ -148,7 +101,7 @@ test('Ctrl-C cancels the run; nothing half made is left', async () => {
 }, 300_000)
 
 test('two trainers do not work at once: the second waits its turn and then finds its run done', async () => {
-  const site = await makeSite()
+  const site = await makeTrainerSite()
   const nights = [train(site, '--only', 'profiles'), train(site, '--only', 'profiles')]
   expect(await Promise.all(nights.map((night) => night.exited))).toEqual([0, 0])
   const runs = site.control().trainingRuns.list({ limit: 5 })
@@ -163,7 +116,7 @@ test.each([
 ])(
   'with %s the run fails with that word',
   async (_name, rows, words) => {
-    const night = train(await makeSite(rows))
+    const night = train(await makeTrainerSite(rows))
     expect(await night.exited).toBe(1)
     expect(night.text()).toMatch(words)
   },
@@ -171,7 +124,7 @@ test.each([
 )
 
 test('a locked log is waited for or told; the run is recorded either way', async () => {
-  const site = await makeSite()
+  const site = await makeTrainerSite()
   const database = new Database(databasePath(site.dataDir, 'log'))
   database.pragma('locking_mode = EXCLUSIVE')
   database.exec('BEGIN EXCLUSIVE')

@@ -8,6 +8,7 @@ import { makeProfiles } from '../../plugin/learning/night-makers.ts'
 import type { CalibratedProfile } from '../../plugin/learning/profiles.ts'
 import { openControl } from '../../plugin/log/control.ts'
 import { databasePath } from '../../plugin/log/migrate.ts'
+import { openIntentDesk } from '../../plugin/log/obey.ts'
 import { openLog } from '../../plugin/log/open.ts'
 import { openReader } from '../../plugin/log/read/reader.ts'
 import { readQueuedScrapes } from '../../plugin/log/read/scrapes.ts'
@@ -72,14 +73,17 @@ function gatheredOf(calls: number): Gathered {
     heldOut: [],
     others: [],
     fleet: [{ name: 'a', speed: 1, kvTokens: 40_000 }],
+    choices: [],
     lengths: [],
     heldOutLengths: [],
     lengthsUnreadable: 0,
   }
 }
 
-test('a night believes what the metrics told of the seats', async () => {
+/** What a night makes of profiles over a log of scrapes; `before` may change the control file. */
+async function profilesOf(calls: number, before: (dataDir: string) => void = () => undefined) {
   const { dataDir, reader } = await logOfScrapes(400)
+  before(dataDir)
   const control = openControl({ path: databasePath(dataDir, 'control'), clock: createManualClock() })
   onTestFinished(() => control.close())
   const said: string[] = []
@@ -93,7 +97,7 @@ test('a night believes what the metrics told of the seats', async () => {
     clock: createManualClock(),
     config: {} as NightConfig,
     pools: [],
-    gathered: gatheredOf(1_500),
+    gathered: gatheredOf(calls),
     seed: 1,
     rng: createRng(1),
     command: 'a night',
@@ -102,6 +106,25 @@ test('a night believes what the metrics told of the seats', async () => {
   await makeProfiles(night, { registers: false })
   const [own] = kept.get('profiles.json') as readonly { readonly found: readonly CalibratedProfile[] }[]
   const [profile] = own?.found ?? []
+  return { profile, said }
+}
+
+test('of an instance that changed only the calls since count, and until there are enough it is taken as much slower as was noticed', async () => {
+  const plain = await profilesOf(200)
+  const changed = await profilesOf(1_500, (dataDir) => {
+    const desk = openIntentDesk({ path: databasePath(dataDir, 'control'), clock: createManualClock() })
+    const sinceUnixMs = START_UNIX_MS + 500 * 1_300
+    desk.report({ kind: 'instance changed', pool: POOL, instance: 'a', factor: 2, words: '', sinceUnixMs, noticedUnixMs: sinceUnixMs })
+    desk.close()
+  })
+  expect(changed.profile).toMatchObject({ state: 'prior', words: expect.stringMatching(/^\d+ calls of at least 1000/) })
+  const baseMs = (one: CalibratedProfile | undefined): number => one?.profile.law.dense[0]?.baseMs ?? 0
+  expect(plain.profile?.state).toBe('prior')
+  expect(baseMs(changed.profile) / baseMs(plain.profile)).toBeCloseTo(2)
+}, 60_000)
+
+test('a night believes what the metrics told of the seats', async () => {
+  const { profile, said } = await profilesOf(1_500)
   expect(profile?.limits).toMatchObject({ seats: SEATS, seatsFrom: 'scrapes' })
   expect(said.join('\n')).toContain('200 scrapes of pool llama with calls that wait')
 }, 60_000)

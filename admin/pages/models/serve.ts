@@ -1,9 +1,11 @@
-import type { ModelKind } from '../../../plugin/log/control/models.ts'
+import type { ModelKind, ModelRecord } from '../../../plugin/log/control/models.ts'
 import { SET_ASIDE, TAKE_UP } from '../../../plugin/log/control/set-aside.ts'
 import type { Answer, Model, Visit } from '../../answer.ts'
+import { formatNumber } from '../../format.ts'
 import { waitForAnswer } from '../../intents.ts'
 import type { PageParts } from '../../routes.ts'
 import { noModel } from './model.ts'
+import { parsedObject } from './numbers.ts'
 
 const KIND_NAMES: readonly string[] = ['length', 'policy', 'profile']
 const isKind = (text: string | undefined): text is ModelKind => text !== undefined && KIND_NAMES.includes(text)
@@ -103,7 +105,19 @@ export function tryPage({ control }: PageParts, visit: Visit): Answer {
     kind: 'page',
     view: 'model-try',
     title: `Try ${model.version}`,
-    model: { id: model.modelId, version: model.version, running: control.trials.running()?.mode },
+    model: { id: model.modelId, version: model.version, running: control.trials.running()?.mode, ...foretold(control, model) },
+  }
+}
+
+/** What the twin foretold of a canary of this version, and what the form says at first. */
+function foretold(control: PageParts['control'], { modelId }: ModelRecord): Model {
+  const { canary } = parsedObject(control.models.verdicts(modelId)[0]?.numbers ?? '{}')
+  const { blocks, blockMs, shareRatio, words } = parsedObject(JSON.stringify(canary ?? {}))
+  return {
+    foretold: typeof words === 'string' ? words : undefined,
+    share: typeof shareRatio === 'number' ? Math.round(100 * shareRatio) : 25,
+    minutes: typeof blockMs === 'number' ? formatNumber(blockMs / MINUTE_MS) : '10',
+    blocks: typeof blocks === 'number' ? blocks : 0,
   }
 }
 

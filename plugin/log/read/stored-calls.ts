@@ -8,6 +8,8 @@ import type { TimeRange } from './traffic.ts'
 export interface StoredRow extends CallRow {
   readonly arm: string | null
   readonly trialId: number | null
+  /** 1: the call came behind the other arm's block; null outside canaries. */
+  readonly washout: number | null
   readonly words: Uint32Array
   /** What the length model read, of the feature list with `lengthFeatureHash`; absent where nothing was logged. */
   readonly lengthRow?: Float16Array
@@ -23,7 +25,7 @@ export interface StoredRow extends CallRow {
   }
 }
 
-const COLUMNS = `${CALL_ROW}, arm, trial_id AS trialId, length_feature_hash AS lengthFeatureHash, length_row AS lengthRow,
+const COLUMNS = `${CALL_ROW}, arm, trial_id AS trialId, washout, length_feature_hash AS lengthFeatureHash, length_row AS lengthRow,
   text_features AS words, prefix_blocks AS prefixBlocks`
 const CANDIDATES = 'feature_hash AS featureHash, total, instances, features, costs'
 

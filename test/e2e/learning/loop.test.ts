@@ -6,7 +6,7 @@ import { type LoopResult, runLoop } from './loop.ts'
 import { type LearningSite, startLearningSite } from './site.ts'
 
 /** The loop of `npm run demo:learning`, short: log → calibrate → train → judge → canary → promote → roll back, over real processes. */
-const PLAN = { load: 0.5, daySeconds: 45, generations: 2, blockMs: 3_000, washoutMs: 800, blocks: 8, forced: true } as const
+const PLAN = { load: 0.5, daySeconds: 60, generations: 2, blockMs: 3_000, washoutMs: 800, blocks: 16, forced: true } as const
 
 afterAll(endAll)
 
@@ -40,6 +40,13 @@ function expectLoop({ control, reader }: LearningSite, result: LoopResult, lines
     counts.find((one) => one.arm === arm && one.version === version)?.calls ?? 0
   expect(calls(null, 'none')).toBeGreaterThanOrEqual(result.before.sent)
   expect(calls('control', 'none')).toBeGreaterThan(0)
+  // The challenger served blocks of its own, drawn by lot, and was measured by them.
+  expect(calls('challenger', result.policy.version)).toBeGreaterThan(50)
+  if (result.canary.state === 'ended') {
+    expect(result.canary.words).toMatch(/lower mean E2E \(95 % interval .* to .*\) over \d+ challenger and \d+ control blocks/)
+    expect(result.canary.low).toBeLessThan(result.canary.gain as number)
+  } else expect(result.canary.why).toMatch(/pool llama-2-7b: /)
+  expect(result.promoted).toBe(true)
   expect(calls(null, result.policy.version)).toBeGreaterThanOrEqual(result.after.sent)
   expect(control.models.history({ limit: 5, kind: 'policy' })).toMatchObject([{ action: 'promote', modelId: result.policy.modelId }])
 }

@@ -1,3 +1,4 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { estimateOf } from '../../../plugin/learning/trial-conclusion.ts'
 import type { ModelRecord } from '../../../plugin/log/control/models.ts'
 import { readBlocks } from '../../../plugin/log/read/trials.ts'
@@ -12,7 +13,7 @@ export interface LoopPlan {
   readonly blockMs: number
   readonly washoutMs: number
   readonly blocks: number
-  /** Promote also what its verdict refuses; else the configured rule serves on. */
+  /** Promote also what its verdict refuses or the canary did not show; else the configured rule serves on. */
   readonly forced?: true
 }
 
@@ -31,13 +32,21 @@ export interface LoopResult {
     readonly high?: number
   }
   readonly after: Seen
+  readonly promoted: boolean
   /** After against before, by what callers saw. */
   readonly dayGain: number
+  /** How late engine steps and callers were woken at most in 99 of 100 cases, ms: a machine that is busy with other things shows here. */
+  readonly latenessMs: number
 }
+
+/** Control that a guard has to know before a challenger gets its first block, at the site's time factor; see guard-reference.ts. */
+const WARM_SECONDS = 90
 
 /** A day under the configured rule, a night, a canary, and a day under what the night made. `told` hears each step. */
 export async function runLoop(site: LearningSite, plan: LoopPlan, told: (line: string) => void): Promise<LoopResult> {
   const { control, reader } = site
+  const lateness = monitorEventLoopDelay({ resolution: 5 })
+  lateness.enable()
   told(`a day under least-request: ${plan.daySeconds} s at ${100 * plan.load} % of the fleet's capacity`)
   const before = await site.day({ name: 'first', seconds: plan.daySeconds, load: plan.load })
   told(`  ${before.sent} calls, ${before.failed} failed, mean E2E ${seconds(before.meanE2eMs)}`)
@@ -49,15 +58,17 @@ export async function runLoop(site: LearningSite, plan: LoopPlan, told: (line: s
   if (!policy) throw new Error(`the night made no policy:\n${night.text}`)
   const [verdict] = control.models.verdicts(policy.modelId)
   const { gain } = JSON.parse(verdict?.numbers ?? '{}') as { readonly gain: readonly [number, number, number] }
-  const canary = await runCanary(site, policy, plan, told)
-  const promoted = await site.command('models', 'promote', policy.version, ...(plan.forced ? ['--force'] : []))
-  told(promoted.text.trim())
-  told(`a day under ${promoted.ended === 0 ? policy.version : 'least-request again: nothing was promoted'}`)
+  const { trialId } = await runCanary(site, policy, plan, told)
+  const estimate = estimateOf(reader.read((query) => readBlocks(query, trialId)))
+  const { state, endedWhy } = control.trials.get(trialId) ?? { state: 'lost', endedWhy: null }
+  told(`  ${estimate.words} (${state}: ${endedWhy})`)
+  const isShown = state === 'ended' && 'low' in estimate && estimate.low > 0
+  const promoted = isShown || plan.forced ? await promote(site, policy, plan, told) : false
+  if (!isShown && !plan.forced) told('the canary has not shown a gain: nothing is promoted')
+  told(`a day under ${promoted ? policy.version : 'least-request again'}`)
   const after = await site.day({ name: 'first', seconds: plan.daySeconds, load: plan.load })
   told(`  ${after.sent} calls, ${after.failed} failed, mean E2E ${seconds(after.meanE2eMs)}`)
-  const blocks = reader.read((query) => readBlocks(query, canary.trialId))
-  const estimate = estimateOf(blocks)
-  const { state, endedWhy } = control.trials.get(canary.trialId) ?? { state: 'lost', endedWhy: null }
+  lateness.disable()
   return {
     before,
     policy,
@@ -65,8 +76,16 @@ export async function runLoop(site: LearningSite, plan: LoopPlan, told: (line: s
     promised: gain[0],
     canary: { state, why: endedWhy, ...estimate },
     after,
+    promoted,
     dayGain: 1 - after.meanE2eMs / before.meanE2eMs,
+    latenessMs: lateness.percentile(99) / 1e6,
   }
+}
+
+async function promote(site: LearningSite, policy: ModelRecord, plan: LoopPlan, told: (line: string) => void): Promise<boolean> {
+  const { text, ended } = await site.command('models', 'promote', policy.version, ...(plan.forced ? ['--force'] : []))
+  told(text.trim())
+  return ended === 0
 }
 
 async function runCanary(
@@ -81,8 +100,9 @@ async function runCanary(
   const begun = await site.command('models', 'canary', policy.version, ...options)
   told(`  ${begun.text.trim().split('\n').join('\n  ')}`)
   if (begun.ended !== 0) throw new Error(`the canary did not begin: ${begun.text}`)
-  // Some blocks pass until the guard has seen enough of control.
-  const traffic = await site.day({ name: 'canary', seconds: ((blocks + 3) * blockMs) / 1_000, load: plan.load })
+  // All blocks are control's until the guard has seen enough of it; the day before counts.
+  const warmSeconds = Math.max(0, WARM_SECONDS - plan.daySeconds)
+  const traffic = await site.day({ name: 'canary', seconds: warmSeconds + ((blocks + 3) * blockMs) / 1_000, load: plan.load })
   told(`  ${traffic.sent} calls, ${traffic.failed} failed`)
   const [trial] = site.control.trials.list({ limit: 1 })
   if (!trial) throw new Error('there is no trial')
@@ -95,3 +115,6 @@ export const seconds = (ms: number): string => `${(ms / 1_000).toFixed(2)} s`
 
 /** A ratio as people read it. */
 export const percent = (ratio: number | undefined): string => (ratio === undefined ? '–' : `${(100 * ratio).toFixed(1)} %`)
+
+/** A gain in words. */
+export const change = (gain: number): string => `${percent(Math.abs(gain))} ${gain >= 0 ? 'lower' : 'higher'}`

@@ -40,7 +40,7 @@ export async function startLearningSite(night: Record<string, unknown> = {}): Pr
   const site = await makeSite({
     pools: [{ name: VIRTUAL_MODEL, engine: 'virtual', policy: 'least-request', instances }],
     scrape: { intervalMs: 62 },
-    night: { schedule: 'off', canary: { timeFactor: TIME_FACTOR }, ...night },
+    night: { schedule: 'off', canary: { timeFactor: TIME_FACTOR, share: 0.5, blockMs: 8_000, washoutMs: 2_500 }, ...night },
   })
   const phasewise = runPhasewise(['start'], { cwd: site.folder })
   await phasewise.printed(/first calls:/)

@@ -1,0 +1,121 @@
+import { spawnSync } from 'node:child_process'
+import { rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import Database from 'better-sqlite3'
+import { afterAll, expect, onTestFinished, test } from 'vitest'
+import { firstIdAt } from '../../plugin/call/id.ts'
+import { systemClock } from '../../plugin/clock.ts'
+import { databasePath } from '../../plugin/log/migrate.ts'
+import { writeLog } from '../learning/made-log.ts'
+import { START_UNIX_MS } from '../log/row.ts'
+import { endAll, eventually, runPhasewise } from './processes.ts'
+import { makeTrainerSite, modelFiles, ROWS, train } from './trainer-site.ts'
+
+/** What happens to nights in the world: they come due, are killed, run out of disk, or find the database taken. */
+afterAll(endAll)
+
+test('killed -9 in the middle of its search, the policy goes on from its last generation and comes out the same', async () => {
+  const args = ['--only', 'policy', '--generations', '4'] as const
+  const undisturbed = await makeTrainerSite()
+  const straight = train(undisturbed, ...args)
+  expect(await straight.exited, straight.text()).toBe(0)
+  const site = await makeTrainerSite()
+  const night = train(site, ...args)
+  const control = site.control()
+  const run = await eventually('two generations are played', () => {
+    const [one] = control.trainingRuns.list({ limit: 1 })
+    const played = one && control.trainingRuns.points(one.runId).filter(({ curve }) => curve === 'policy: best candidate').length
+    return (played ?? 0) >= 2 ? one : undefined
+  })
+  process.kill(run.pid as number, 'SIGKILL')
+  expect(await night.exited, night.text()).toBe(0)
+  expect(night.text()).toMatch(/the search goes on after generation [23] of 4/)
+  expect(modelFiles(site.dataDir)).toEqual(modelFiles(undisturbed.dataDir))
+}, 300_000)
+
+test('a schedule that comes due makes a night by itself, and what passes is tried as configured', async () => {
+  const dueUnixMs = systemClock.nowUnixMs() + 8_000
+  const due = new Date(dueUnixMs)
+  const schedule = `${due.getUTCSeconds()} ${due.getUTCMinutes()} ${due.getUTCHours()} * * *`
+  const site = await makeTrainerSite(movedTo(systemClock.nowUnixMs() - 600_000), { schedule, jitterMinutes: 0, afterwards: 'canary' })
+  const phasewise = runPhasewise(['start'], { cwd: site.folder })
+  await phasewise.printed(/admin +http/)
+  const control = site.control()
+  const run = await eventually('the night has begun by itself', () => control.trainingRuns.list({ limit: 1 })[0])
+  expect(run).toMatchObject({ askedBy: 'schedule', plan: { trigger: 'schedule' } })
+  expect(Math.abs(run.askedUnixMs - dueUnixMs)).toBeLessThan(3_000)
+  await expect.poll(() => control.trainingRuns.get(run.runId)?.state, { timeout: 240_000, interval: 500 }).toBe('done')
+  const passed = control.models
+    .list()
+    .filter(({ kind, modelId }) => kind !== 'profile' && control.models.verdicts(modelId)[0]?.passed === 1)
+  expect(passed.map(({ kind }) => kind)).toContain('length')
+  const trial = control.trials.running()
+  expect(trial).toMatchObject({ mode: 'canary', askedBy: 'schedule' })
+  expect([trial?.lengthModelId, trial?.policyModelId].filter((id) => id !== null)).toEqual(
+    expect.arrayContaining(passed.map(({ modelId }) => modelId)),
+  )
+  phasewise.kill()
+  await phasewise.exited
+}, 300_000)
+
+/** The rows as if they had arrived from this moment on. */
+function movedTo(fromUnixMs: number): typeof ROWS {
+  return ROWS.map((row, i) => {
+    const arrivedUnixMs = row.call.arrivedUnixMs - START_UNIX_MS + fromUnixMs
+    return { ...row, call: { ...row.call, arrivedUnixMs, callId: firstIdAt(arrivedUnixMs) + (i % 4_096) } }
+  })
+}
+
+const mayMount = process.getuid?.() === 0 && spawnSync('mount', ['--version']).status === 0
+
+/** A disk of its own, so small that it can be filled to the last byte; undefined where nothing may be mounted. */
+function mountDisk(at: string, mebibytes: number): boolean {
+  if (!mayMount || spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${mebibytes}m`, 'tmpfs', at]).status !== 0) return false
+  onTestFinished(() => void spawnSync('umount', ['-l', at]))
+  return true
+}
+
+/** Leaves `leftBytes` of the disk. */
+function fill(folder: string, leftBytes: number): void {
+  const { bavail, bsize } = statfsSync(folder)
+  writeFileSync(join(folder, 'ballast'), Buffer.alloc(Math.max(0, bavail * bsize - leftBytes)))
+}
+
+const withDisk = mayMount ? test : test.skip
+
+withDisk.each([
+  ['before it begins', 0],
+  ['while it keeps what it has made', 60_000],
+] as const)(
+  `a disk that is full %s is said so, and what serves stays${mayMount ? '' : ' (skipped: a small disk cannot be mounted without root)'}`,
+  async (_when, leftBytes) => {
+    const site = await makeTrainerSite([])
+    if (!mountDisk(site.dataDir, 48)) throw new Error('the small disk was not mounted')
+    await writeLog(site.dataDir, ROWS)
+    fill(site.dataDir, leftBytes)
+    const night = train(site, '--only', 'profiles')
+    expect(await night.exited).toBe(1)
+    expect(night.text()).toMatch(/the disk is full: make room in the data directory, then run again/)
+    rmSync(join(site.dataDir, 'ballast'))
+    const control = site.control()
+    expect(control.models.history({ limit: 5 })).toEqual([])
+    expect(control.models.list()).toEqual([])
+    const again = train(site, '--only', 'profiles')
+    expect(await again.exited, again.text()).toBe(0)
+  },
+  300_000,
+)
+
+test('a locked control database is waited for, and the run ends as it would have', async () => {
+  const site = await makeTrainerSite()
+  const night = train(site, '--only', 'profiles')
+  const control = site.control()
+  await eventually('it is at work', () => (control.trainingRuns.list({ limit: 1 })[0]?.phase === 'profiles' ? true : undefined))
+  const database = new Database(databasePath(site.dataDir, 'control'), { timeout: 10_000 })
+  database.exec('BEGIN IMMEDIATE')
+  await new Promise((resolve) => setTimeout(resolve, 1_500))
+  database.exec('ROLLBACK')
+  database.close()
+  expect(await night.exited, night.text()).toBe(0)
+  expect(control.trainingRuns.list({ limit: 1 })).toMatchObject([{ state: 'done', attempts: 1 }])
+}, 300_000)
