@@ -14,8 +14,8 @@ import { HELD_EXIT, type ParentMessage } from './main-child.ts'
 import { yieldToOthers } from './main-priority.ts'
 import { settle } from './main-settings.ts'
 
-/** Below everything else there is: a night may wait, callers may not. */
-const NICENESS = 19
+/** Below everything that serves, and enough to finish on a machine that is never idle: at 19 a night gets a hundredth of a busy core. */
+const NICENESS = 10
 /** A run that died so often in its trainer is not taken up again: something in it kills trainers. */
 const ATTEMPTS_MAX = 3
 /** A log that another process has locked for longer than this is told, not waited for. */

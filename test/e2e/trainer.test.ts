@@ -99,7 +99,7 @@ test('Ctrl-C cancels the run; nothing half made is left. While it went on, every
   })
   const threads = readdirSync(`/proc/${pid}/task`).map((thread) => readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8'))
   // The name in parentheses may hold blanks; fields are counted after it (proc(5): nice is the 19th).
-  expect(threads.map((stat) => stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16])).toEqual(threads.map(() => '19'))
+  expect(threads.map((stat) => stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16])).toEqual(threads.map(() => '10'))
   night.kill('SIGINT')
   expect(await night.exited).toBe(1)
   expect(control.trainingRuns.list({ limit: 1 })).toMatchObject([{ state: 'cancelled', error: 'cancelled by command line' }])
