@@ -1,4 +1,5 @@
 import { solveSymmetric } from '../call/solve.ts'
+import { median } from './median.ts'
 
 /** One answered call, as an instance's speed is watched by it. */
 export interface PacedCall {
@@ -136,9 +137,4 @@ function grouped(batches: readonly number[]): number[] {
     const own = batches.slice(k * TOGETHER, (k + 1) * TOGETHER)
     return own.reduce((sum, one) => sum + one, 0) / own.length
   })
-}
-
-function median(values: readonly number[]): number {
-  const sorted = Float64Array.from(values).sort()
-  return sorted[Math.floor(sorted.length / 2)] ?? 0
 }
