@@ -5,6 +5,7 @@ import type { ConfigParts } from '../plugin/config.ts'
 import type { Control } from '../plugin/log/control.ts'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import { createRollups } from '../plugin/log/read/rollups.ts'
+import { createTrialBlocks } from '../plugin/log/read/trials.ts'
 import { COOKIES, readCookies, zoneFromCookie } from './access/cookies.ts'
 import type { OidcDoor } from './access/oidc.ts'
 import { isSameOrigin } from './access/origin.ts'
@@ -83,6 +84,7 @@ export function createAdmin(parts: AdminParts): { readonly app: Express; readonl
     sessions,
     throttle: createThrottle(clock),
     rollups: createRollups(),
+    trialBlocks: createTrialBlocks(),
     line: parts.line ?? createRouterLine(undefined),
     lab: parts.lab,
     night: parts.night,

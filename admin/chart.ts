@@ -1,5 +1,6 @@
 import { scaleLinear, scaleTime } from 'd3-scale'
 import { line } from 'd3-shape'
+import { round, type XTick, xTick, type YTick, yTick } from './axis.ts'
 import { formatClock, formatDay, formatInstant, formatNumber } from './format.ts'
 
 /** One line or one part of the bars; `mark` is its colour and dash in the style sheet. */
@@ -43,8 +44,8 @@ interface Drawing {
   readonly left: number
   readonly right: number
   readonly bottom: number
-  readonly yTicks: readonly { readonly y: number; readonly textY: number; readonly text: string; readonly base: boolean }[]
-  readonly xTicks: readonly { readonly x: number; readonly text: string; readonly anchor: string }[]
+  readonly yTicks: readonly (YTick & { readonly base: boolean })[]
+  readonly xTicks: readonly XTick[]
   readonly paths: readonly { readonly d: string; readonly mark: string }[]
   readonly dots: readonly { readonly x: number; readonly y: number; readonly mark: string }[]
   readonly bars: readonly {
@@ -100,9 +101,7 @@ function draw(input: ChartInput, { size, width, height, ticks }: (typeof SIZES)[
     right,
     bottom,
     yTicks: values.map((tick) => ({
-      y: round(y(tick)),
-      textY: round(y(tick) + 4),
-      text: kind === 'bars' ? String(tick) : y.tickFormat(4)(tick),
+      ...yTick({ y: y(tick), text: kind === 'bars' ? String(tick) : y.tickFormat(4)(tick) }),
       base: tick === 0,
     })),
     // Labels are of minutes: within a young log d3 would offer seconds, and the same label twice.
@@ -110,9 +109,8 @@ function draw(input: ChartInput, { size, width, height, ticks }: (typeof SIZES)[
       .ticks(ticks)
       .filter((tick) => tick.getTime() % 60_000 === 0)
       .map((tick) => {
-        const at = round(x(tick))
-        const anchor = at < MARGIN.left + 14 ? 'start' : at > right - 14 ? 'end' : 'middle'
-        return { x: at, text: longer ? formatDay(tick.getTime()) : formatClock(tick.getTime()), anchor }
+        const text = longer ? formatDay(tick.getTime()) : formatClock(tick.getTime())
+        return xTick({ x: x(tick), text, left: MARGIN.left, right })
       }),
     ...(kind === 'lines' ? drawLines(input, x, y) : drawBars(input, x, y)),
     hits: hits(input, x, bucketMs),
@@ -174,5 +172,3 @@ function greatest({ series, atUnixMs, kind }: ChartInput): number {
   })
   return Math.max(0, ...sums) || 1
 }
-
-const round = (value: number): number => Math.round(value * 10) / 10

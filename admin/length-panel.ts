@@ -1,6 +1,7 @@
 import { scaleLinear, scaleLog } from 'd3-scale'
 import type { StoredCall } from '../plugin/log/read/decision.ts'
 import { BUCKETS, positionOf, storedLength, tokensAt, unpackCumulative } from '../plugin/log/read/lengths.ts'
+import { round, type XTick, xTick } from './axis.ts'
 import { formatCount, formatPercentWhole } from './format.ts'
 
 /** The predicted distribution of the answer's length against what came, for its view: drawn for wide and narrow windows, and as a table. */
@@ -21,7 +22,7 @@ interface Drawing {
   readonly left: number
   readonly right: number
   readonly axisY: number
-  readonly ticks: readonly { readonly x: number; readonly text: string; readonly anchor: string }[]
+  readonly ticks: readonly XTick[]
   readonly bars: readonly {
     readonly x: number
     readonly y: number
@@ -138,12 +139,7 @@ function draw(parts: {
     left,
     right,
     axisY,
-    ticks: shown
-      .filter((_, i) => i % every === 0)
-      .map((tick) => {
-        const at = round(x(tick))
-        return { x: at, text: formatCount(tick) ?? '', anchor: at < left + 12 ? 'start' : at > right - 14 ? 'end' : 'middle' }
-      }),
+    ticks: shown.filter((_, i) => i % every === 0).map((tick) => xTick({ x: x(tick), text: formatCount(tick) ?? '', left, right })),
     bars,
     marks: marksOf({ x, median: quantileOf(cumulative, 0.5), actual, cut, left, right }),
   }
@@ -176,5 +172,3 @@ function marksOf(parts: {
     ...(actual === undefined ? [] : [mark('actual', actual, `came ${formatCount(actual)}${cut ? ', cut' : ''}`)]),
   ]
 }
-
-const round = (value: number): number => Math.round(value * 10) / 10

@@ -1,5 +1,6 @@
 import { scaleLinear } from 'd3-scale'
 import { line } from 'd3-shape'
+import { round, type XTick, xTick, type YTick, yTick } from './axis.ts'
 import { formatNumber, formatPercent } from './format.ts'
 
 /** Drawings over anything but time: ranges by name, and lines over numbers. Drawn twice, since the text of an SVG shrinks with it, and told as a table. */
@@ -8,7 +9,6 @@ const SIZES = [
   { size: 'wide', width: 620 },
   { size: 'narrow', width: 340 },
 ] as const
-const round = (value: number): number => Math.round(value * 10) / 10
 
 /** One row of a range plot: a value with its interval, undefined where it has none. */
 export interface RangeRow {
@@ -134,8 +134,8 @@ interface XyDrawing {
   readonly right: number
   readonly bottom: number
   readonly diagonal: { readonly x1: number; readonly y1: number; readonly x2: number; readonly y2: number } | undefined
-  readonly yTicks: readonly { readonly y: number; readonly textY: number; readonly text: string }[]
-  readonly xTicks: readonly { readonly x: number; readonly text: string; readonly anchor: string }[]
+  readonly yTicks: readonly YTick[]
+  readonly xTicks: readonly XTick[]
   readonly paths: readonly { readonly d: string; readonly mark: string }[]
   readonly dots: readonly { readonly x: number; readonly y: number; readonly mark: string; readonly title: string }[]
 }
@@ -154,10 +154,8 @@ export function createXyPlot(given: {
 }): XyPlot {
   const { title, xName, yName, series } = given
   const all = series.flatMap(({ points }) => points).filter(({ x, y }) => Number.isFinite(x) && Number.isFinite(y))
-  const span = (values: readonly number[]): [number, number] =>
-    values.length === 0 ? [0, 1] : [Math.min(...values), Math.max(...values, Math.min(...values) + 1e-9)]
-  const xs = span(all.map(({ x }) => x))
-  const ys = span([...(given.diagonal ? xs : []), ...all.map(({ y }) => y)])
+  const [xs, ownYs] = [spanOf(all.map(({ x }) => x)), spanOf(all.map(({ y }) => y))]
+  const ys = given.diagonal ? spanOf([...xs, ...ownYs]) : ownYs
   return {
     title,
     xName,
@@ -172,6 +170,14 @@ export function createXyPlot(given: {
         values: series.map(({ points }) => formatNumber(points.find((point) => point.x === x)?.y) ?? '–'),
       })),
   }
+}
+
+/** From the least to the greatest; where all are one value, a stretch around it, so that its labels differ. */
+function spanOf(values: readonly number[]): [number, number] {
+  if (values.length === 0) return [0, 1]
+  const [least, most] = [Math.min(...values), Math.max(...values)]
+  const around = Math.abs(least) / 10 || 1
+  return least === most ? [least - around, most + around] : [least, most]
 }
 
 function drawXy(given: {
@@ -201,11 +207,8 @@ function drawXy(given: {
     right,
     bottom,
     diagonal: diagonal ? { x1: round(x(low)), y1: round(y(low)), x2: round(x(high)), y2: round(y(high)) } : undefined,
-    yTicks: y.ticks(4).map((tick) => ({ y: round(y(tick)), textY: round(y(tick) + 4), text: formatNumber(tick) ?? '' })),
-    xTicks: x.ticks(size === 'wide' ? 7 : 4).map((tick) => {
-      const at = round(x(tick))
-      return { x: at, text: String(tick), anchor: at > right - 16 ? 'end' : at < left + 8 ? 'start' : 'middle' }
-    }),
+    yTicks: y.ticks(4).map((tick) => yTick({ y: y(tick), text: y.tickFormat(4)(tick) })),
+    xTicks: x.ticks(size === 'wide' ? 7 : 4).map((tick) => xTick({ x: x(tick), text: String(tick), left, right })),
     paths: series.map(({ points, mark }) => ({ d: draw(points.toSorted((a, b) => a.x - b.x)) ?? '', mark })),
     dots: series.flatMap(({ name, points, mark }) =>
       points.length > DOTS_MAX

@@ -4,6 +4,7 @@ import { ACCEPT_CHANGE } from '../plugin/log/control/instance-changes.ts'
 import type { Control } from '../plugin/log/control.ts'
 import type { Reader } from '../plugin/log/read/reader.ts'
 import type { Rollups } from '../plugin/log/read/rollups.ts'
+import type { TrialBlocks } from '../plugin/log/read/trials.ts'
 import type { OidcDoor } from './access/oidc.ts'
 import type { SessionStore } from './access/session.ts'
 import type { ShownOnce } from './access/shown-once.ts'
@@ -35,6 +36,7 @@ export interface PageParts {
   readonly sessions: SessionStore
   readonly throttle: Throttle
   readonly rollups: Rollups
+  readonly trialBlocks: TrialBlocks
   /** The router's own API. */
   readonly line: RouterLine
   /** What the Lab can play; undefined where it cannot. */

@@ -26,7 +26,7 @@ export interface Choices {
 }
 
 const HOLD_ORDERS = ['auto', 'off', 'fcfs', 'shortest', 'priority', 'kv-time']
-const MODES = ['off', 'shadow', 'canary', 'on']
+const MODES = ['off', 'observe', 'share', 'on']
 const OBJECTIVES = ['latency', 'slo']
 const AFTERWARDS = ['register', 'shadow', 'canary']
 
@@ -36,11 +36,11 @@ const POOL: readonly Row[] = [
   [
     ['mode'],
     'Mode',
-    'off: the fallback policy alone; shadow: it, with the policy asked beside it; canary: a share of calls; on',
+    'off: the fallback policy alone; observe: it, with the policy asked beside it; share: a share of calls; on',
     'choice',
     'live',
   ],
-  [['canary'], 'Canary share', 'of calls that the policy places in mode canary, 0 to 1', 'number', 'live'],
+  [['share'], 'Share of calls', 'that the policy places in mode share, 0 to 1', 'number', 'live'],
   [['policy'], 'Policy', 'the rule that chooses the instance', 'choice', 'live'],
   [['fallbackPolicy'], 'Fallback policy', 'when the policy fails or is off', 'choice', 'live'],
   [['exploration'], 'Exploration', 'share of calls placed at random to learn from, 0 to 1', 'number', 'live'],
@@ -65,6 +65,13 @@ const NIGHT: readonly Row[] = [
     'Objective',
     'of the policy’s search: latency (mean E2E) or slo (share of calls in time); the gate asks for mean E2E either way',
     'choice',
+    'next run',
+  ],
+  [
+    ['objective', 'tailWeight'],
+    'Weight of tails',
+    'times the shipped price of a longer p99, 0 to 100; 0 lets tails pay for the mean',
+    'number',
     'next run',
   ],
   [['objective', 'ttftMs'], 'In time: first token', 'ms, where the objective is slo', 'number', 'next run'],

@@ -50,6 +50,8 @@ const objective = z
     // Common figures of interactive service, as simulation/scenario/score.ts has them.
     ttftMs: number(1, 3_600_000).default(2_000),
     perTokenMs: number(0.1, 60_000).default(100),
+    // Times the prices of tails as they ship (learning/policy-objective.ts); 0 lets tails pay for the mean.
+    tailWeight: number(0, 100).default(1),
   })
   .prefault({})
 

@@ -80,7 +80,7 @@ const pool = z
     engine: engine.default('vllm'),
     policy: name.default('least-request-speed'),
     mode: modeSchema,
-    canary: ratio(0.1),
+    share: ratio(0.1),
     weights: z.strictObject({ queue: z.number(), kv: z.number(), prefix: z.number(), adapter: z.number() }).partial().optional(),
     fallbackPolicy: name.default('least-request'),
     exploration: ratio(0.01),

@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path'
 import { parse, YAMLParseError } from 'yaml'
 import type { z } from 'zod'
 import { type AdminConfig, resolveAdmin } from './config-admin.ts'
+import { inPresentWords } from './config-mode.ts'
 import { type PlacementsConfig, resolvePlacements } from './config-placements.ts'
 import { fileSchema, instanceListSchema, isLoopback, type secretSchema } from './config-schema.ts'
 import { createSecretReader, missingSecrets, type SecretReader } from './config-secrets.ts'
@@ -70,6 +71,8 @@ export type PoolConfig = Omit<ParsedPool, 'instances' | 'models' | 'requestUsage
 export type Config = Omit<Parsed, 'pools' | 'gateways' | 'admin'> & {
   /** Where it came from: the file's path, or 'embedded default'. */
   readonly source: string
+  /** Keys and values that stand there in earlier words; they are read as they are meant. */
+  readonly renamed: readonly string[]
   readonly pools: readonly PoolConfig[]
   readonly admin: AdminConfig
   readonly gateways: Omit<Parsed['gateways'], 'openai' | 'placements'> & {
@@ -95,13 +98,14 @@ export interface ConfigParts {
 /** Reads a file or a ready object into a frozen Config. Throws ConfigError with every problem. */
 export function parseConfig(parts: ConfigParts): Config {
   const { path } = parts.input
-  const raw = 'text' in parts.input ? parseYaml(path, parts.input.text) : parts.input.value
+  const given = 'text' in parts.input ? parseYaml(path, parts.input.text) : parts.input.value
+  const { value: raw, renamed } = inPresentWords(given)
   const result = fileSchema.safeParse(raw ?? {})
   const problems: Problem[] = result.success ? [] : result.error.issues.flatMap((issue) => problemsOf(issue, raw))
   problems.push(...nameProblems(raw, parts))
   if (!result.success) throw new ConfigError(path, [...problems, ...missingSecrets(raw, parts.env)])
   const secrets = createSecretReader({ base: dirname(path), env: parts.env, problems })
-  const config = resolveConfig({ parsed: result.data, parts, secrets, problems })
+  const config = { ...resolveConfig({ parsed: result.data, parts, secrets, problems }), renamed }
   if (problems.length > 0) throw new ConfigError(path, problems)
   return deepFreeze(config)
 }
@@ -153,7 +157,7 @@ interface Resolving {
   readonly problems: Problem[]
 }
 
-function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Config {
+function resolveConfig({ parsed, parts, secrets, problems }: Resolving): Omit<Config, 'renamed'> {
   const openai = parsed.gateways.openai
   const callerKeys = openai.callerKeys.map((one, i) => ({
     application: one.application,

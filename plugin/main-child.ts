@@ -7,6 +7,8 @@ export type Role = 'fleet' | 'router' | 'admin' | 'demo' | 'trainer'
 
 /** Exit code of a trainer that found another at work: whoever started it tries again later. */
 export const HELD_EXIT = 75
+/** The trainer could write no more, not even what became of its run. */
+export const FULL_EXIT = 76
 
 export interface StartMessage {
   readonly type: 'start'

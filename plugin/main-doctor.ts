@@ -60,7 +60,8 @@ function examineFile(path: string): { readonly config?: Config; readonly finding
     const found = input
       ? `${config.source}: ${config.pools.length} pool(s)`
       : `no ${path} here: the embedded default runs, with virtual instances`
-    return { config, findings: [{ level: 'ok', about: 'configuration', found }] }
+    const renamed = config.renamed.map((words): Finding => ({ level: 'warn', about: 'configuration', found: words, remedy: 'write it so' }))
+    return { config, findings: [{ level: 'ok', about: 'configuration', found }, ...renamed] }
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     return {

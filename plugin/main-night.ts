@@ -7,7 +7,7 @@ import type { TrainingPlan } from './log/control/training.ts'
 import { type Control, openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
 import type { Intent } from './log/rows.ts'
-import { HELD_EXIT, type ParentMessage } from './main-child.ts'
+import { FULL_EXIT, HELD_EXIT, type ParentMessage } from './main-child.ts'
 import { startDriftWatch } from './main-drift.ts'
 import { createSchedule } from './main-schedule.ts'
 import { settle } from './main-settings.ts'
@@ -31,6 +31,8 @@ export interface NightWatchParts {
 const LOOK_MS = 1_000
 /** A trainer that ended badly, or found another at work, is tried again after this. */
 const AGAIN_MS = 5_000
+/** Where the disk is full it is of no use to try more often than somebody can make room. */
+const FULL_AGAIN_MS = 60_000
 /** A run with a sign of life as young as this has a trainer, ours or one of the command line. */
 const BEATS_MS = 15_000
 /** The trainer gets this long to keep what it has. */
@@ -140,7 +142,7 @@ function createTrainerKeeper({ input, print }: Pick<NightWatchParts, 'input' | '
       own.on('exit', (code, signal) => {
         child = undefined
         if (code === 0) return
-        notBeforeMs = systemClock.nowMs() + AGAIN_MS
+        notBeforeMs = systemClock.nowMs() + (code === FULL_EXIT ? FULL_AGAIN_MS : AGAIN_MS)
         if (code !== HELD_EXIT) print(`phasewise: the trainer ended (${signal ?? `code ${code}`}); its run is taken up again`)
       })
       own.on('error', (error) => print(`phasewise: trainer: ${error.message}`))

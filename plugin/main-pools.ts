@@ -17,7 +17,7 @@ export function routerPool(pool: PoolConfig, model?: LearnedModel): RouterPool {
     adapters: pool.adapters,
     policy: pool.policy,
     mode: pool.mode,
-    canaryRatio: pool.canary,
+    shareRatio: pool.share,
     weights: pool.weights,
     model,
     fallbackPolicy: pool.fallbackPolicy,

@@ -85,7 +85,11 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
     if (SERVING_INTENTS.includes(intent.kind)) return serving.obey(router, intent)
     return intent.kind === 'settings' ? settings.obey() : obeyIntent({ fleet: live.fleet, changed: live.changed, changes, router }, intent)
   })
-  const facts = { pid: process.pid, version: VERSION, pools: () => settings.pools().map(describePool) }
+  const facts = {
+    pid: process.pid,
+    version: VERSION,
+    pools: () => settings.pools().map((pool) => describePool(pool, serving.insteadOf(pool))),
+  }
   const stopBeat = startBeat({ fleet: live.fleet, router, log, telemetry, clock, facts })
   const nextCallId = createIdSource(() => clock.nowUnixMs())
   const proxy = await openProxy({ config, live, router, telemetry, count: losses.count, nextCallId, readText })
@@ -116,13 +120,14 @@ async function startRouter(message: StartMessage, tell: (line: string) => void):
   }
 }
 
-/** A pool as pages show it: in the policy's place its words where the mode is not on. */
-function describePool({ name, policy, fallbackPolicy, mode, canary, models }: PoolConfig) {
+/** A pool as pages show it: in the policy's place its words where the mode is not on, or the rule that places instead of what was set aside. */
+function describePool({ name, policy, fallbackPolicy, mode, share, models }: PoolConfig, instead: string | undefined) {
+  if (instead !== undefined && mode !== 'off') return { name, policy: `${instead} (the learned policy is set aside)`, models }
   const words = {
     on: policy,
     off: `${fallbackPolicy} (mode off)`,
-    shadow: `${fallbackPolicy} (${policy} in shadow)`,
-    canary: `${policy} for ${Math.round(canary * 100)} % of calls, else ${fallbackPolicy}`,
+    observe: `${fallbackPolicy} (${policy} observed)`,
+    share: `${policy} for ${Math.round(share * 100)} % of calls, else ${fallbackPolicy}`,
   }
   return { name, policy: words[mode], models }
 }

@@ -28,6 +28,8 @@ export const SERVING_INTENTS: readonly string[] = ['serve', 'try', 'end trial', 
 export interface Serving {
   /** Learned profiles of instances, for whoever looks ahead; undefined where none are known. */
   profileOf(pool: string, instance: InstanceView): EngineShape | undefined
+  /** What places for a pool while the learned policy is set aside; undefined while it is not, or where the pool has none. */
+  insteadOf(pool: Pick<RouterPool, 'policy' | 'fallbackPolicy'>): string | undefined
   /** Loads champions and a running trial. Whatever does not fit is said and counted, and what ships serves in its place. */
   restore(router: LiveRouter): Promise<void>
   /** Obeys one of SERVING_INTENTS; the answer in words. Throws what is wrong: nothing has changed then. */
@@ -79,6 +81,7 @@ export function openServing(parts: ServingParts): Serving {
     }
   }
   return {
+    insteadOf: (pool) => (aside && (policyOf || pool.policy === LEARNED) ? ruleNamed(aside.rule, pool) : undefined),
     profileOf: (pool, { name }) => profiles.get(pool)?.get(name),
     async restore(router) {
       aside = control.setAside()
@@ -127,11 +130,18 @@ export function openServing(parts: ServingParts): Serving {
 
 /** What places while the learned policy is set aside: the rule named, else the configured one, else the pool's fallback; and it holds as configured. */
 function ruleInstead(rule: string | undefined): (pool: RouterPool) => ArmPolicy {
-  return ({ policy: configured, fallbackPolicy, weights, profileOf, hold }) => {
-    const own = configured === LEARNED ? fallbackPolicy : configured
-    const name = rule !== undefined && SELECTABLE_POLICY_NAMES.includes(rule) && rule !== LEARNED ? rule : own
-    return { policy: createPolicy(name, { weights, profileOf }), ...(hold ? { createRule: () => createRuleOf(hold) } : {}) }
+  return (pool) => {
+    const { weights, profileOf, hold } = pool
+    return {
+      policy: createPolicy(ruleNamed(rule, pool), { weights, profileOf }),
+      ...(hold ? { createRule: () => createRuleOf(hold) } : {}),
+    }
   }
+}
+
+function ruleNamed(rule: string | undefined, { policy, fallbackPolicy }: Pick<RouterPool, 'policy' | 'fallbackPolicy'>): string {
+  if (rule !== undefined && rule !== LEARNED && SELECTABLE_POLICY_NAMES.includes(rule)) return rule
+  return policy === LEARNED ? fallbackPolicy : policy
 }
 
 /** Folder of the length model that the configuration names; where lengths are off there is none to go back to. */

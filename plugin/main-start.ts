@@ -81,6 +81,7 @@ async function startAll({ supervisor, file, settings, options }: Starting): Prom
   console.log(
     `Phasewise ${VERSION}: ${file ? `configuration ${settings.source}` : 'no phasewise.yaml here, so the embedded default: four virtual instances'}`,
   )
+  for (const words of settings.renamed) console.log(`  ${words}; it is read as it is meant`)
   if (!file) {
     const { urls = '' } = await begin('fleet')
     const list = urls.split(' ')

@@ -1,10 +1,11 @@
 import { mkdirSync } from 'node:fs'
 import { Presets, SingleBar } from 'cli-progress'
 import { systemClock } from './clock.ts'
+import { failureWords, isDiskFull } from './learning/failure-words.ts'
 import type { TrainingPlan, TrainingRun } from './log/control/training.ts'
 import { type Control, openControl } from './log/control.ts'
 import { databasePath, migrateDatabase } from './log/migrate.ts'
-import { HELD_EXIT, Unusable } from './main-child.ts'
+import { FULL_EXIT, HELD_EXIT, Unusable } from './main-child.ts'
 import { configOf, readInput } from './main-config.ts'
 import { embeddedConfig } from './main-embedded.ts'
 import { spawnTrainer } from './main-night.ts'
@@ -30,6 +31,15 @@ const AGAIN_MS = 3_000
  * 0 when the run is done, else 1.
  */
 export async function runTrain(command: TrainCommand): Promise<number> {
+  try {
+    return await train(command)
+  } catch (error) {
+    if (isDiskFull(error)) throw new Unusable(failureWords(error))
+    throw error
+  }
+}
+
+async function train(command: TrainCommand): Promise<number> {
   const input = readInput(command.config) ?? embeddedConfig([])
   const { dataDir } = configOf(input)
   mkdirSync(dataDir, { recursive: true })
@@ -77,6 +87,8 @@ async function trainUntilEnd(
     clearInterval(timer)
     look()
     if (isOver()) return
+    // The trainer has said so; the run waits in the registry for a disk with room.
+    if (code === FULL_EXIT) throw new Unusable('the run could not be made; it is taken up again by the next trainer')
     if (code === HELD_EXIT) console.error('another trainer is at work: this run waits for it')
     for (let waitedMs = 0; waitedMs < AGAIN_MS && !isOver(); waitedMs += LOOK_MS) {
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS))

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { systemClock } from './clock.ts'
 import type { Config, PoolConfig } from './config.ts'
-import { failureWords } from './learning/failure-words.ts'
+import { failureWords, isDiskFull } from './learning/failure-words.ts'
 import { type Made, type NightPool, runNight } from './learning/night.ts'
 import { afterNight } from './learning/night-after.ts'
 import { openDesk, RunCancelled } from './learning/night-desk.ts'
@@ -10,7 +10,7 @@ import { type Control, openControl } from './log/control.ts'
 import { lockTrainer, TrainerHeld } from './log/lock.ts'
 import { databasePath, migrateDatabase } from './log/migrate.ts'
 import { openReader } from './log/read/reader.ts'
-import { HELD_EXIT, type ParentMessage } from './main-child.ts'
+import { FULL_EXIT, HELD_EXIT, type ParentMessage } from './main-child.ts'
 import { yieldToOthers } from './main-priority.ts'
 import { settle } from './main-settings.ts'
 
@@ -50,6 +50,10 @@ export function runTrainerRole(): void {
       () => process.exit(0),
       (error: unknown) => {
         if (error instanceof TrainerHeld) process.exit(HELD_EXIT)
+        if (isDiskFull(error)) {
+          console.error(`phasewise: the trainer failed: ${failureWords(error)}`)
+          process.exit(FULL_EXIT)
+        }
         console.error('phasewise: the trainer failed:', error)
         process.exit(1)
       },
@@ -131,7 +135,8 @@ async function ending(write: () => void): Promise<void> {
     try {
       return write()
     } catch (error) {
-      if (systemClock.nowMs() > untilMs) throw error
+      // A lock passes; a full disk is told by whoever started us, and the run is taken up again when there is room.
+      if (systemClock.nowMs() > untilMs || isDiskFull(error)) throw error
       await new Promise((resolve) => setTimeout(resolve, ENDING_RETRY_MS))
     }
   }

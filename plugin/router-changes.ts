@@ -26,7 +26,9 @@ interface Holding {
 const ENDS_KEPT = 1_024
 
 interface Watched {
-  readonly watch: ChangeWatch
+  /** Of answers whose tokens were seen coming, and of those that came whole: their paces are of different kinds. */
+  readonly streamed: ChangeWatch
+  readonly whole: ChangeWatch
   /** When the newest watched calls ended, a ring. */
   readonly endsUnixMs: Float64Array
   ends: number
@@ -48,18 +50,21 @@ export class InstanceChanges {
       this.#holding.set(keyOf(pool, instance), { factor, sinceUnixMs, scaled: new Map() })
   }
 
-  /** Takes in how a call ended. Only streamed answers that one attempt gave tell an instance's pace. */
+  /** Takes in how a call ended. Only answers that one attempt gave tell an instance's pace. */
   settled(ticket: LiveTicket, outcome: Outcome): void {
-    const { tpotMs } = outcome
+    const tpotMs = paceOf(ticket, outcome)
     if (outcome.kind !== 'completed' || ticket.attempts.length !== 1 || tpotMs === undefined) return
     const { instance } = ticket
     const nowUnixMs = this.#parts.clock.nowUnixMs()
-    const watched = this.#watched.get(instance) ?? { watch: new ChangeWatch(), endsUnixMs: new Float64Array(ENDS_KEPT), ends: 0 }
+    const watched = this.#watched.get(instance) ?? newlyWatched()
     this.#watched.set(instance, watched)
     watched.endsUnixMs[watched.ends++ % ENDS_KEPT] = nowUnixMs
     const promptTokens = outcome.promptTokens ?? ticket.input.known.promptTokens
-    const change = watched.watch.add({ tpotMs, promptTokens, inFlight: ticket.inFlightBefore })
+    const { streamed, whole } = watched
+    const [own, other] = ticket.call.stream ? [streamed, whole] : [whole, streamed]
+    const change = own.add({ tpotMs, promptTokens, inFlight: ticket.inFlightBefore })
     if (!change) return
+    other.follow(change.factor)
     const back = Math.min(change.calls, ENDS_KEPT, watched.ends)
     const sinceUnixMs = watched.endsUnixMs[(watched.ends - back) % ENDS_KEPT] as number
     this.#notice(instance, { ...change, sinceUnixMs, nowUnixMs })
@@ -108,7 +113,7 @@ export class InstanceChanges {
     const factor = by * (earlier?.factor ?? 1)
     if (earlier && Math.abs(Math.log(factor)) < CHANGE_LEAST) {
       this.#holding.delete(keyOf(pool, instance))
-      report({ kind: 'change over', pool, instance, words: 'its time per token is again what it was; its profile holds again' })
+      report({ kind: 'change over', pool, instance, words: 'again the time per token that it had; its profile holds again' })
       return
     }
     this.#holding.set(keyOf(pool, instance), { factor, sinceUnixMs, scaled: new Map() })
@@ -117,9 +122,19 @@ export class InstanceChanges {
   }
 }
 
+function newlyWatched(): Watched {
+  return { streamed: new ChangeWatch(), whole: new ChangeWatch(), endsUnixMs: new Float64Array(ENDS_KEPT), ends: 0 }
+}
+
+/** Time per token as the call's kind tells it; undefined where it says nothing. */
+function paceOf({ call, input }: LiveTicket, { tpotMs, outputTokens = 0, e2eMs }: Outcome): number | undefined {
+  if (call.stream) return tpotMs
+  return outputTokens > 0 ? (e2eMs - input.decisionRow.placedMs) / outputTokens : undefined
+}
+
 function wordsOf(factor: number, calls: number): string {
   const causes = factor > 1 ? 'slower hardware, a neighbour or a fault' : 'faster hardware or smaller weights'
-  return `its time per token is ${factor.toFixed(2)} times what it was at the same load, for ${calls} calls: ${causes}. Until a night has learned its profile anew, its old one is taken ${factor.toFixed(2)} times as slow`
+  return `${factor.toFixed(2)} times the time per token at the same load, for ${calls} calls: ${causes}; its profile is taken so until it is learned anew`
 }
 
 const keyOf = (pool: string, instance: string): string => `${pool}\n${instance}`

@@ -1,4 +1,5 @@
 import type { Call } from './call/call.ts'
+import { freshFloats } from './call/cells.ts'
 import type { Fleet, LiveInstance } from './fleet/fleet.ts'
 import type { CandidatesRow, InstanceKey } from './log/rows.ts'
 import { type CallFacts, createWorkbench } from './placement/candidates.ts'
@@ -121,9 +122,9 @@ export function keyOf(instance: LiveInstance): InstanceKey {
 /** The rows as the policy saw them, copied bit for bit (I7). */
 function snapshot(candidates: Candidates, out: Distribution, logged: readonly number[]): CandidatesRow {
   const width = CANDIDATE_COLUMNS.length
-  const features = new Float32Array(CALL_COLUMNS.length + logged.length * width)
+  const features = freshFloats(CALL_COLUMNS.length + logged.length * width)
   features.set(candidates.callRow)
-  const costs = new Float32Array(logged.length)
+  const costs = freshFloats(logged.length)
   const instances = logged.map((index, k) => {
     const from = index * width
     const at = CALL_COLUMNS.length + k * width

@@ -4,9 +4,9 @@ import type { EngineShape } from './impact/engine-shape.ts'
 import type { PoolPolicies } from './placement/choose.ts'
 import { createAbsent, createGuarded } from './placement/guarded.ts'
 import type { LearnedModel } from './placement/learned-model.ts'
+import { createObserved } from './placement/observed.ts'
 import { createPolicy, createShapeOf, LEARNED } from './placement/policies.ts'
 import type { Policy } from './placement/policy.ts'
-import { createShadowed } from './placement/shadowed.ts'
 import type { Weights } from './placement/weighted.ts'
 import type { PoolFacts } from './router.ts'
 import { type ArmBase, type ArmPolicy, PoolArms } from './router-arms.ts'
@@ -21,9 +21,9 @@ export interface RouterPool {
   readonly adapters: readonly string[]
   readonly policy: string
   /** How far the policy is obeyed; 'on' where absent. */
-  readonly mode?: 'off' | 'shadow' | 'canary' | 'on' | undefined
-  /** In mode canary: the share of calls that the policy places. */
-  readonly canaryRatio?: number | undefined
+  readonly mode?: 'off' | 'observe' | 'share' | 'on' | undefined
+  /** In mode share: the share of calls that the policy places. */
+  readonly shareRatio?: number | undefined
   readonly weights?: { readonly [key in keyof Weights]?: number | undefined } | undefined
   readonly fallbackPolicy: string
   readonly explorationRatio: number
@@ -157,12 +157,13 @@ interface Deciding {
 
 /** The pool's policies as its mode obeys them, and those of a pool that is off. */
 function decidersOf(pool: RouterPool, { count, nowMs }: Deciding, policy = policyOf(pool, nowMs)): Pick<ArmBase, 'policies' | 'plain'> {
-  const { mode = 'on', canaryRatio = 0, explorationRatio, profileOf } = pool
+  const { mode = 'on', shareRatio = 0, explorationRatio, profileOf } = pool
   const fallbackPolicy = createPolicy(pool.fallbackPolicy, { profileOf })
   const plain = { policy: fallbackPolicy, fallbackPolicy, explorationRatio: 0 }
   if (mode === 'off') return { policies: plain, plain }
-  if (mode === 'shadow') return { policies: { ...plain, policy: createShadowed({ obeyed: fallbackPolicy, shadow: policy, count }) }, plain }
-  return { policies: { policy, fallbackPolicy, explorationRatio, ...(mode === 'canary' ? { canaryRatio } : {}) }, plain }
+  if (mode === 'observe')
+    return { policies: { ...plain, policy: createObserved({ obeyed: fallbackPolicy, observed: policy, count }) }, plain }
+  return { policies: { policy, fallbackPolicy, explorationRatio, ...(mode === 'share' ? { shareRatio } : {}) }, plain }
 }
 
 /**
@@ -173,12 +174,12 @@ function configurePool(at: ArmBase, wanted: RouterPool, deciding: Deciding): voi
   const pool = { ...wanted, model: wanted.model ?? at.pool.model }
   const rules = ({ policy, fallbackPolicy, mode, weights }: RouterPool): string => JSON.stringify([policy, fallbackPolicy, mode, weights])
   if (rules(pool) === rules(at.pool)) {
-    const { canaryRatio, ...rest } = at.policies
-    const explores = rest.policy !== at.plain.policy && pool.mode !== 'shadow'
+    const { shareRatio, ...rest } = at.policies
+    const explores = rest.policy !== at.plain.policy && pool.mode !== 'observe'
     at.policies = {
       ...rest,
       explorationRatio: explores ? pool.explorationRatio : 0,
-      ...(canaryRatio === undefined || pool.canaryRatio === undefined ? {} : { canaryRatio: pool.canaryRatio }),
+      ...(shareRatio === undefined || pool.shareRatio === undefined ? {} : { shareRatio: pool.shareRatio }),
     }
   } else Object.assign(at, decidersOf(pool, deciding))
   at.pool = pool

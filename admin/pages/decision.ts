@@ -19,7 +19,7 @@ import { createTimeline, phasesOf, stretchOf } from '../timeline.ts'
 import { explain, policyWords } from '../why.ts'
 import { localInput } from '../zone.ts'
 import { outcomeTone } from './tone.ts'
-import { whatIf } from './what-if.ts'
+import { type Expected, whatIf } from './what-if.ts'
 
 /** Others listed under the drawing; the drawing itself shows more. */
 const OTHERS_LISTED_MAX = 40
@@ -54,7 +54,7 @@ export async function decisionPage({ reader, line }: PageParts, visit: Visit): P
       tags: tagsOf(call),
       why: explain(decision, asked?.because),
       says: policyWords(call.policy),
-      ...candidatesModel(decision),
+      ...candidatesModel(decision, asked?.expected ?? new Map()),
       whatIf: asked?.model,
       phases: phases.map((phase) => ({ ...phase, from: formatSeconds(phase.fromMs), to: formatSeconds(phase.toMs) })),
       timeline: createTimeline(decision, phases),
@@ -102,13 +102,21 @@ function tagsOf(call: StoredCall): Model[] {
   ]
 }
 
-function candidatesModel(decision: Decision): Model {
+/** Told by the router, first of a candidate's columns: how it expects the call to go there. */
+const EXPECTED = [
+  { label: 'TTFT expected, s', of: ({ ttftMs }: Expected) => ttftMs },
+  { label: 'E2E expected, s', of: ({ e2eMs }: Expected) => e2eMs },
+  { label: 'Impact: later for others, s', of: ({ othersMs }: Expected) => othersMs },
+] as const
+
+function candidatesModel(decision: Decision, expected: ReadonlyMap<string, Expected>): Model {
   const { call, candidates, candidatesTotal, otherFeatureHash } = decision
   const costs = candidates.map((one) => known(one.cost))
   const greatest = Math.max(0, ...costs.map((cost) => Math.abs(cost ?? 0)))
   const all = CANDIDATE_COLUMNS.map((column, at) => ({ column, at }))
   const shown = all.filter(({ at }) => candidates.some((one) => known(one.features?.[at]) !== undefined))
   const unknown = all.filter((one) => !shown.includes(one)).map(({ column }) => column.label.toLowerCase())
+  const times = expected.size > 0 ? EXPECTED : []
   const rows = candidates.map((one, i) => ({
     instance: one.instance,
     href: `/fleet#i${one.instanceId}`,
@@ -117,13 +125,16 @@ function candidatesModel(decision: Decision): Model {
     sort: costs[i] ?? Number.POSITIVE_INFINITY,
     cost: formatNumber(one.cost),
     bar: costs[i] === undefined || greatest === 0 ? 0 : Math.max(1, Math.round((Math.abs(costs[i]) / greatest) * COST_BAR_PX)),
-    features: one.features && shown.map(({ column, at }) => ({ text: formatColumn(column, one.features?.[at] ?? Number.NaN) })),
+    features: one.features && [
+      ...times.map(({ of }) => ({ text: formatSeconds(expected.has(one.instance) ? of(expected.get(one.instance) as Expected) : null) })),
+      ...shown.map(({ column, at }) => ({ text: formatColumn(column, one.features?.[at] ?? Number.NaN) })),
+    ],
   }))
   const some = candidates.some((one) => one.features !== undefined)
   const share = `propensity ${formatNumber(call.propensity)}`
   return {
     candidates: rows.sort((a, b) => (a.sort === b.sort ? Number(b.chosen) - Number(a.chosen) : a.sort - b.sort)),
-    columns: some ? shown.map(({ column }) => ({ label: column.label })) : [],
+    columns: some ? [...times, ...shown.map(({ column }) => column)].map(({ label }) => ({ label })) : [],
     unknown: some && unknown.length > 0 ? `Unknown for every candidate: ${unknown.join(', ')}.` : undefined,
     barMax: COST_BAR_PX,
     note: `${share} · ${call.explored === 1 ? 'explored' : 'no exploration'} · decided in ${formatNumber(call.decisionUs)} µs`,

@@ -1,7 +1,8 @@
 import type { Trial } from '../../plugin/log/control/trials.ts'
 import type { Control } from '../../plugin/log/control.ts'
-import { readBlocks } from '../../plugin/log/read/trials.ts'
+import type { BlockScore } from '../../plugin/log/read/trials.ts'
 import type { Model } from '../answer.ts'
+import { type Chart, createChart, type Series } from '../chart.ts'
 import { formatCount, formatDay, formatPercent } from '../format.ts'
 import type { PageParts } from '../routes.ts'
 import { parsedObject, type Triple } from './models/numbers.ts'
@@ -17,13 +18,18 @@ interface Gain {
 const TRIALS_MAX = 20
 
 /** What Overview says first: whether it helps, as far as that was measured; else what to do next. */
-export function gainModel({ control, reader }: PageParts, policies: readonly { readonly name: string; readonly policy: string }[]): Model {
+export function gainModel(
+  { control, reader, trialBlocks, clock }: PageParts,
+  policies: readonly { readonly name: string; readonly policy: string }[],
+): Model {
   const trials = control.trials.list({ limit: TRIALS_MAX }).filter((trial) => trial.mode === 'canary')
   const running = trials.find((trial) => trial.state === 'running')
   const measured = trials.find((trial) => gainOf(trial.result) !== undefined)
-  if (measured !== undefined) return measuredModel(control, measured, running)
+  const spoken = running ?? measured
+  const blocks = spoken === undefined ? [] : reader.read((query) => trialBlocks.blocks(query, spoken.trialId, clock.nowUnixMs()))
+  const charts = spoken === undefined ? [] : armCharts(versionOf(control, spoken), blocks)
+  if (measured !== undefined) return { ...measuredModel(control, measured, running), charts }
   if (running !== undefined) {
-    const blocks = reader.read((query) => readBlocks(query, running.trialId))
     const ended = blocks.filter((block) => block.completed > 0).length
     return {
       big: '…',
@@ -33,10 +39,42 @@ export function gainModel({ control, reader }: PageParts, policies: readonly { r
       why: `${formatCount(ended)} ${ended === 1 ? 'block' : 'blocks'} of time so far${running.blocksPlanned > 0 ? ` of ${formatCount(running.blocksPlanned)}` : ''}; the gain with its interval stands here when there are enough of both arms.`,
       href: '/models#trial',
       link: 'The canary',
+      charts,
     }
   }
   return notMeasured(control, policies)
 }
+
+/** Blocks drawn: the newest, as many as can be told apart. */
+const BLOCKS_DRAWN = 120
+
+/** E2E and TTFT of both arms over the blocks of a canary; none while no block of both has calls. */
+function armCharts(version: string, all: readonly BlockScore[]): Chart[] {
+  const blocks = all.slice(-BLOCKS_DRAWN)
+  const [first] = blocks
+  const last = blocks.at(-1)
+  const arms = new Set(blocks.flatMap(({ arm, completed }) => (completed > 0 ? [arm] : [])))
+  if (first === undefined || last === undefined || arms.size < 2) return []
+  const series = (name: string, arm: BlockScore['arm'], mark: Series['mark'], of: (block: BlockScore) => number | null): Series => ({
+    name,
+    mark,
+    values: blocks.map((block) => (block.arm === arm ? seconds(of(block)) : undefined)),
+  })
+  const chart = (title: string, of: (block: BlockScore) => number | null): Chart =>
+    createChart({
+      title,
+      unit: 's, by block',
+      kind: 'lines',
+      fromUnixMs: first.fromUnixMs,
+      toUnixMs: last.toUnixMs,
+      bucketMs: Math.max(1, first.toUnixMs - first.fromUnixMs),
+      atUnixMs: blocks.map(({ fromUnixMs }) => fromUnixMs),
+      series: [series(version, 'challenger', 's1', of), series('what serves else', 'control', 's2', of)],
+    })
+  return [chart('Mean E2E while measured', (block) => block.meanE2eMs), chart('Mean TTFT while measured', (block) => block.meanTtftMs)]
+}
+
+const seconds = (ms: number | null): number | undefined => (ms === null ? undefined : ms / 1000)
 
 function measuredModel(control: Control, trial: Trial, running: Trial | undefined): Model {
   const gain = gainOf(trial.result) as Gain
@@ -61,7 +99,9 @@ function measuredModel(control: Control, trial: Trial, running: Trial | undefine
       running !== undefined && running !== trial ? 'Another canary runs now.' : '',
     ]
       .filter((one) => one !== '')
-      .join(' '),
+      .join(' ')
+      // A figure and its sign stay together.
+      .replaceAll(' %', '\u00a0%'),
     href: trial.state === 'running' ? '/models#trial' : '/models#trials',
     link: 'The canary',
   }

@@ -74,7 +74,7 @@ export function overviewPage(parts: PageParts, visit: Visit): Answer {
       maySwitch: mayUse(visit.user?.role, 'operator'),
       windows: WINDOWS.map((one) => ({ name: one.name, href: address(one, only), current: one === choice })),
       pools: pools.length < 2 ? [] : poolTabs(pools, only, choice),
-      sub: `${only === undefined ? (pools.length === 1 ? `pool ${pools[0]}` : `${pools.length} pools`) : `pool ${only}`}, ${countOf(fleet.length, 'instance')}, ${choice.words}`,
+      sub: `${only === undefined ? (pools.length === 1 ? `pool ${pools[0]}` : `${pools.length} pools`) : `pool ${only}`}, ${fleetWords(fleet)}, ${choice.words}`,
       gain: gainModel(
         parts,
         (look.state.router?.pools ?? []).filter((one) => only === undefined || one.name === only),
@@ -112,6 +112,15 @@ function poolNames(buckets: readonly Bucket[], fleet: readonly InstanceNow[]): s
 
 function poolTabs(pools: readonly string[], only: string | undefined, choice: WindowChoice): Model[] {
   return [undefined, ...pools].map((pool) => ({ name: pool ?? 'All pools', href: address(choice, pool), current: pool === only }))
+}
+
+/** "3 instances", and their states where not all are healthy. */
+function fleetWords(fleet: readonly InstanceNow[]): string {
+  const states = Map.groupBy(fleet, ({ state }) => state)
+  const count = countOf(fleet.length, 'instance')
+  if (fleet.length === 0) return count
+  if (states.size === 1) return `${count} ${fleet[0]?.state}`
+  return `${count} (${[...states].map(([state, own]) => `${own.length} ${state}`).join(', ')})`
 }
 
 const failures = (all: Merged): number => all.instanceErrors + all.timedOut

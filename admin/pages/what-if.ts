@@ -14,7 +14,7 @@ interface Wish {
 }
 
 /** What the router expects one instance to have made of the call, ms; null unknown. */
-interface Expected {
+export interface Expected {
   readonly instance: string
   readonly ttftMs: number | null
   readonly e2eMs: number | null
@@ -27,6 +27,13 @@ export interface Because {
   readonly changes: boolean
 }
 
+/** What was asked of the router for a decision's page; `expected` is by instance name, empty where it does not say. */
+interface Asked {
+  readonly model: Model
+  readonly expected: ReadonlyMap<string, Expected>
+  readonly because?: Because | undefined
+}
+
 /** A page waits no longer for what is only beside its point. */
 const WITHIN_MS = 400
 
@@ -34,10 +41,7 @@ const WITHIN_MS = 400
  * What every other policy without a memory would have chosen, told by the router from the row that the decision saw: the admin knows no policy. Undefined
  * where there is no such row; a router that does not answer is said in words.
  */
-export async function whatIf(
-  line: RouterLine,
-  decision: Decision,
-): Promise<{ readonly model: Model; readonly because?: Because | undefined } | undefined> {
+export async function whatIf(line: RouterLine, decision: Decision): Promise<Asked | undefined> {
   const { call, candidates, callFeatures } = decision
   if (callFeatures === undefined || candidates.length < 2) return undefined
   const row = (features: Float32Array): (number | null)[] => Array.from(features, (value) => known(value) ?? null)
@@ -59,15 +63,20 @@ export async function whatIf(
     readonly because?: Because
   }
   const wishes = policies.filter((one) => one.policy !== call.policy)
-  const rows = rowsOf(wishes, decision, new Map((expected ?? []).map((one) => [one.instance, one])))
+  const byInstance = new Map((expected ?? []).map((one) => [one.instance, one]))
+  const rows = rowsOf(wishes, decision, byInstance)
   const about = wishes.filter((one) => one.about).map((one) => one.policy)
   return {
     model: { problem: undefined, rows, unknown: unknownOf(wishes), about: about.join(', '), timed: expected !== undefined },
+    expected: byInstance,
     because,
   }
 }
 
-const said = (problem: string): { readonly model: Model } => ({ model: { problem, rows: [], unknown: [], about: '', timed: false } })
+const said = (problem: string): Asked => ({
+  model: { problem, rows: [], unknown: [], about: '', timed: false },
+  expected: new Map(),
+})
 
 /** Policies that wish the same stand in one row, those that agree with what was done first. */
 function rowsOf(wishes: readonly Wish[], { candidates }: Decision, expected: ReadonlyMap<string, Expected>): Model[] {

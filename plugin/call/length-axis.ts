@@ -1,3 +1,5 @@
+import { freshShorts } from './cells.ts'
+
 /**
  * The axis on which output lengths are told: log-spaced buckets of tokens, from half a token to 32,768. An answer of n tokens is the interval
  * from n − ½ to n + ½. Known to whoever predicts, logs or shows a length.
@@ -27,7 +29,7 @@ const WHOLE = 65_535
 
 /** A distribution as it is logged: the cumulative probability at each inner edge (1 to BUCKETS − 1), in 65,535ths. */
 export function packCumulative(cumulative: ArrayLike<number>): Uint16Array {
-  const packed = new Uint16Array(BUCKETS - 1)
+  const packed = freshShorts(BUCKETS - 1)
   for (let i = 0; i < packed.length; i++) packed[i] = Math.round((cumulative[i + 1] as number) * WHOLE)
   return packed
 }

@@ -32,13 +32,13 @@ export type Parsed =
   | { readonly kind: 'call'; readonly call: Call; readonly fields: BodyFields }
   | { readonly kind: 'refused'; readonly api: Api; readonly error: ErrorParts }
 
-const APIS: Readonly<Record<string, Api>> = {
-  '/v1/chat/completions': 'openai-chat',
-  '/v1/completions': 'openai-completions',
-  '/v1/responses': 'openai-responses',
-  '/v1/embeddings': 'openai-embeddings',
-  '/v1/messages': 'anthropic-messages',
-}
+const APIS: ReadonlyMap<string, Api> = new Map([
+  ['/v1/chat/completions', 'openai-chat'],
+  ['/v1/completions', 'openai-completions'],
+  ['/v1/responses', 'openai-responses'],
+  ['/v1/embeddings', 'openai-embeddings'],
+  ['/v1/messages', 'anthropic-messages'],
+])
 
 /**
  * Raw fields that make up the prompt, in the order in which chat templates and Anthropic's cache lay them out: what comes first in the
@@ -57,8 +57,7 @@ const NO_FEATURES = new Uint32Array(0)
 /** The API a path (query string allowed) belongs to, or undefined. */
 export function apiOf(path: string): Api | undefined {
   const query = path.indexOf('?')
-  const plain = query < 0 ? path : path.slice(0, query)
-  return Object.hasOwn(APIS, plain) ? APIS[plain] : undefined
+  return APIS.get(query < 0 ? path : path.slice(0, query))
 }
 
 /**

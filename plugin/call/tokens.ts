@@ -57,6 +57,10 @@ export class TokenEstimator {
   readonly #normal = new Float64Array(this.#size * this.#size)
   readonly #moment = new Float64Array(this.#size)
   readonly #weights = Float64Array.from(TERMS, (term) => term.prior)
+  /** A call's terms; and the system to be solved, which solving overwrites. */
+  readonly #row = new Float64Array(this.#size)
+  readonly #left = new Float64Array(this.#size * this.#size)
+  readonly #right = new Float64Array(this.#size)
   #ratioBytes = BYTES_PER_TOKEN_PRIOR * RATIO_PRIOR_CALLS
   #ratioTokens = RATIO_PRIOR_CALLS
   #learned = 0
@@ -90,8 +94,14 @@ export class TokenEstimator {
   }
 
   #learnWeights(call: Call, text: TextCounts, promptTokens: number): void {
-    const row = Float64Array.from(TERMS, (term) => term.of(call, text) / promptTokens)
-    const missRatio = Math.abs(1 - row.reduce((sum, value, i) => sum + value * (this.#weights[i] ?? 0), 0))
+    const row = this.#row
+    let estimateRatio = 0
+    for (let i = 0; i < this.#size; i++) {
+      const value = termOf(i, call, text) / promptTokens
+      row[i] = value
+      estimateRatio += value * (this.#weights[i] ?? 0)
+    }
+    const missRatio = Math.abs(1 - estimateRatio)
     const trust = missRatio > OUTLIER_RATIO ? OUTLIER_RATIO / missRatio : 1
     for (let i = 0; i < this.#size; i++) {
       const left = (row[i] ?? 0) * trust
@@ -106,8 +116,9 @@ export class TokenEstimator {
   }
 
   #solve(): void {
-    const left = Float64Array.from(this.#normal)
-    const right = Float64Array.from(this.#moment)
+    const [left, right] = [this.#left, this.#right]
+    left.set(this.#normal)
+    right.set(this.#moment)
     for (const [i, term] of TERMS.entries()) {
       const stiffness = (NOISE_RATIO / term.spread) ** 2
       left[i * this.#size + i] = (left[i * this.#size + i] ?? 0) + stiffness

@@ -1,4 +1,4 @@
-import type { Trees } from '../prediction/trees.ts'
+import type { Trees } from '../neural/vector-trees.ts'
 
 /**
  * Gradient boosting of regression trees on squared error (Friedman, 2001) over histograms of quantile bins (Ke et al., 2017, algorithm 1), each

@@ -103,11 +103,12 @@ function ask({ control, shippedPolicyServes }: DriftWatching, { champion, subjec
     .filter(({ dayUnixMs, calls }) => dayUnixMs + DAY_MS > takenUpUnixMs && calls >= DRIFT_CALLS_LEAST)
     .slice(0, 3)
     .reverse()
-  const { fallsBack, words } = fallBackState(days.map((day) => ({ fallsBack: day.fallsBack === 1, words: day.words })))
+  const { fallsBack } = fallBackState(days.map((day) => ({ fallsBack: day.fallsBack === 1, words: day.words })))
   const kind = fallsBack && !aside ? SET_ASIDE : !fallsBack && aside?.by === DRIFT ? TAKE_UP : undefined
   if (kind === undefined || control.intents.open([SET_ASIDE, TAKE_UP]).length > 0) return
   const rule = champion && bestRuleOf(control, champion)
-  const why = kind === SET_ASIDE ? words : 'what it promises comes again'
+  const bad = days.findLast((day) => day.fallsBack === 1)
+  const why = kind === SET_ASIDE ? `${bad?.words ?? ''}, on two of the last three days` : 'what it promises comes again'
   control.intents.append({ kind, subject: { why, ...(rule === undefined ? {} : { rule }) } satisfies SetAsideSubject, askedBy: DRIFT })
 }
 

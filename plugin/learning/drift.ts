@@ -1,3 +1,4 @@
+import { percent } from './percent.ts'
 /**
  * Does the learned part still live in the world it was trained in? Per day: how far the features have moved (population stability index), how far what was
  * promised is from what came (residuals of predicted E2E and length), and whether stated probabilities still hold (calibration).
@@ -193,4 +194,3 @@ function spreadOf(values: Float64Array): { readonly median: number; readonly spr
 
 const shift = (now: number, was: number): number => (Number.isNaN(now) || Number.isNaN(was) ? 0 : now - was)
 const times = (ln: number): string => `${Math.exp(ln).toFixed(2)} times`
-const percent = (ratio: number): string => `${(100 * ratio).toFixed(1)} %`

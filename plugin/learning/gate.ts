@@ -1,4 +1,5 @@
 import type { Gain } from './evaluate-intervals.ts'
+import { percent } from './percent.ts'
 
 /** A part of the traffic by itself. */
 export interface SliceGain {
@@ -121,5 +122,4 @@ function worstSlice(slices: readonly SliceGain[]): SliceGain | undefined {
   )
 }
 
-const percent = (ratio: number): string => `${(100 * ratio).toFixed(1)} %`
 const interval = ([value, low, high]: Gain): string => `${percent(value)} (95 % interval ${percent(low)} to ${percent(high)})`

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { join } from 'node:path'
 import type { Clock } from '../clock.ts'
 import type { RunPhase, TrainingPoint, TrainingRuns } from '../log/control/training.ts'
+import { isDiskFull } from './failure-words.ts'
 
 /** Somebody asked that the run stops; `by` whom. */
 export class RunCancelled extends Error {
@@ -134,12 +135,12 @@ function overall(phase: RunPhase, ratio: number): number {
   return before
 }
 
-/** Lines, curves and signs of life are for show: while somebody else writes control.sqlite they are left out, and the training goes on. */
+/** Lines, curves and signs of life are for show: while somebody else writes control.sqlite, or the disk is full, they are left out, and the training goes on. */
 function tolerant<T>(act: () => T): T | undefined {
   try {
     return act()
   } catch (error) {
-    if (error instanceof Error && /busy|locked/i.test(error.message)) return undefined
+    if (isDiskFull(error) || (error instanceof Error && /busy|locked/i.test(error.message))) return undefined
     throw error
   }
 }

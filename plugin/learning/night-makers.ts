@@ -13,6 +13,7 @@ import type { PoolCalls } from './night-gather.ts'
 import { judgeLength, type LengthVerdict, NIGHT_ROWS_LEAST, trainNightLength } from './night-length.ts'
 import { type NightPolicy, trainNightPolicy } from './night-policy.ts'
 import { registerMade } from './night-register.ts'
+import { percent } from './percent.ts'
 import { POLICY_MODEL_FILE } from './policy-folder.ts'
 import { encodePolicy } from './policy-net.ts'
 import { objectiveOf } from './policy-objective.ts'
@@ -124,8 +125,6 @@ function calibrate({ desk, reader, control, gathered }: Night, { pool, fleet, tr
   for (const { instance, words } of found) desk.say(`profile of ${instance}: ${words}`)
   return found
 }
-
-const percent = (ratio: number): string => `${(100 * ratio).toFixed(1)} %`
 
 /** A length challenger; none where too few answers can be read. */
 export async function makeLength(night: Night): Promise<readonly Made[]> {

@@ -3,6 +3,7 @@ import type { Distribution, Policy } from '../placement/policy.ts'
 import { recordedCall, recordedInstance } from '../placement/recorded.ts'
 import type { Rng } from '../rng.ts'
 import { type Columns, describeColumns } from './columns.ts'
+import { percent } from './percent.ts'
 import { type Linear, trainRidge } from './ridge.ts'
 
 /** A logged decision with what came of it. */
@@ -165,8 +166,6 @@ function knownMeans(rows: readonly Float32Array[]): Float32Array {
 function filled(row: Float32Array, means: Float32Array): Float32Array {
   return row.map((value, k) => (Number.isNaN(value) ? (means[k] as number) : value))
 }
-
-const percent = (ratio: number): string => `${(100 * ratio).toFixed(1)} %`
 
 function wordsOf({ gain, low, high, decisions, agreement, effective }: Omit<OffPolicyEstimate, 'words'>): string {
   if (effective < EFFECTIVE_LEAST)

@@ -12,7 +12,18 @@ import { sameMachines } from '../simulation/scenario/scenarios.ts'
 import { halfOf, resampleBlocks, traceCalls } from '../simulation/scenario/trace-calls.ts'
 import { capacityOf } from '../simulation/scenario/trace-scenarios.ts'
 import { readTrace, type TraceCall } from '../simulation/traces.ts'
-import { FAMILIES, type Family, familyPlan, MIXES, OWN_MIX, ownPlan, type TaskPlan, WILD_RATIO, wildPlan } from './policy-tasks.ts'
+import {
+  FAMILIES,
+  type Family,
+  familyPlan,
+  inRotation,
+  MIXES,
+  OWN_MIX,
+  ownPlan,
+  type TaskPlan,
+  WILD_RATIO,
+  wildPlan,
+} from './policy-tasks.ts'
 
 /** A task ready to be played. */
 export interface Task {
@@ -71,7 +82,7 @@ export class Domain {
       const others = Math.round(tasks * OTHERS_RATIO)
       return Array.from({ length: tasks }, (_, i) => (i < others ? wildPlan(rng) : ownPlan(rng)))
     }
-    const families = FAMILIES.filter(({ mix }) => MIXES[mix] !== undefined || this.#traces.has(mix))
+    const families = inRotation(FAMILIES.filter(({ mix }) => MIXES[mix] !== undefined || this.#traces.has(mix)))
     const wild = Math.round(tasks * WILD_RATIO)
     return Array.from({ length: tasks }, (_, i) => {
       if (i < wild) return wildPlan(rng)

@@ -1,3 +1,4 @@
+import type { NightConfig } from '../config-night.ts'
 import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
 import { type Arm, playArm } from '../simulation/scenario/arm.ts'
 import { LIMITS, type Score } from '../simulation/scenario/score.ts'
@@ -19,6 +20,8 @@ export interface Objective {
   readonly overTtftP99Ratio: number
   /** Price of a call lost, against all calls. */
   readonly lostWeight: number
+  /** What a task with a goal pays for each e-fold of mean E2E beyond it, where each one short of it costs 1. */
+  readonly beyondGoalWeight: number
 }
 
 /** Allowed ratios stand a little inside the bars, so that unseen seeds stay inside too; a price of 1 buys no mean with the same share of tail. */
@@ -27,17 +30,26 @@ export const OBJECTIVE: Objective = {
   ttftLimitMs: LIMITS.ttftMs,
   perTokenLimitMs: LIMITS.perTokenMs,
   e2eP99Weight: 1,
-  ttftP99Weight: 0.3,
-  e2eP99Ratio: 1.05,
+  ttftP99Weight: 0.6,
+  e2eP99Ratio: 1.1,
   ttftP99Ratio: 1.12,
-  overE2eP99Ratio: 1.08,
-  overTtftP99Ratio: 0.97,
+  overE2eP99Ratio: 1.09,
+  overTtftP99Ratio: 1.25,
   lostWeight: 10,
+  beyondGoalWeight: 0.15,
 }
 
-/** The objective as the settings of a night have it, prices and allowed tails as ever. */
-export function objectiveOf(wanted: { readonly kind: Objective['kind']; readonly ttftMs: number; readonly perTokenMs: number }): Objective {
-  return { ...OBJECTIVE, kind: wanted.kind, ttftLimitMs: wanted.ttftMs, perTokenLimitMs: wanted.perTokenMs }
+/** The objective as the settings of a night have it; allowed tails as ever. */
+export function objectiveOf(wanted: NightConfig['objective']): Objective {
+  const { kind, ttftMs, perTokenMs, tailWeight } = wanted
+  return {
+    ...OBJECTIVE,
+    kind,
+    ttftLimitMs: ttftMs,
+    perTokenLimitMs: perTokenMs,
+    e2eP99Weight: tailWeight * OBJECTIVE.e2eP99Weight,
+    ttftP99Weight: tailWeight * OBJECTIVE.ttftP99Weight,
+  }
 }
 
 /** The rules every task is played under once, for the tails' references. */
@@ -79,9 +91,17 @@ function play(task: Task, { ttftLimitMs, perTokenLimitMs }: Objective, arm: Arm,
   })
 }
 
-/** The loss of one run, lower is better: 0 is a mean E2E as least-request's within the allowed tails. */
-export function lossOf(score: Score, references: References, given: { readonly over: boolean; readonly objective: Objective }): number {
-  const { objective, over } = given
+/** What a run is judged by: its task's terms and what they cost. */
+export interface Judgement {
+  readonly over: boolean
+  readonly objective: Objective
+  /** Share of round robin's mean E2E that is to be saved; beyond it little more is won. */
+  readonly goal?: number | undefined
+}
+
+/** The loss of one run, lower is better: 0 is a mean E2E as least-request's, or at the goal where there is one, within the allowed tails. */
+export function lossOf(score: Score, references: References, given: Judgement): number {
+  const { objective, over, goal } = given
   const base = references.leastRequest
   const tails = over ? references.roundRobin : base
   const e2eRatio = over ? objective.overE2eP99Ratio : objective.e2eP99Ratio
@@ -89,13 +109,20 @@ export function lossOf(score: Score, references: References, given: { readonly o
   const main =
     objective.kind === 'slo'
       ? Math.log((1.01 - score.withinLimits) / (1.01 - base.withinLimits))
-      : Math.log(score.meanE2eMs / base.meanE2eMs)
+      : goal === undefined
+        ? Math.log(score.meanE2eMs / base.meanE2eMs)
+        : towards(Math.log(score.meanE2eMs / references.roundRobin.meanE2eMs / (1 - goal)), objective.beyondGoalWeight)
   return (
     main +
     objective.e2eP99Weight * beyond(score.p99E2eMs, e2eRatio * tails.p99E2eMs) +
     objective.ttftP99Weight * beyond(score.p99TtftMs, ttftRatio * tails.p99TtftMs) +
     (objective.lostWeight * Math.max(0, score.lost - base.lost)) / score.calls
   )
+}
+
+/** Full price short of the goal, the weight beyond it. */
+function towards(short: number, beyondWeight: number): number {
+  return short > 0 ? short : beyondWeight * short
 }
 
 /** E-folds above the limit; at a few milliseconds a ratio means nothing, so 50 ms are added to both. */

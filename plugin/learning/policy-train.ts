@@ -3,7 +3,7 @@ import { createRng, type Rng } from '../rng.ts'
 import { openCrew } from './policy-crew.ts'
 import { Domain, type DomainSpec } from './policy-domain.ts'
 import { OBJECTIVE, type Objective } from './policy-objective.ts'
-import { SEARCH_PLAN, Search, type SearchPlan, type SearchState } from './policy-search.ts'
+import { drawHoldBack, SEARCH_PLAN, Search, type SearchPlan, type SearchState } from './policy-search.ts'
 import type { TaskPlan } from './policy-tasks.ts'
 
 /** How far a training is; told after each generation. */
@@ -53,7 +53,7 @@ export async function trainPolicy(parts: PolicyParts): Promise<TrainedPolicy> {
   const domain = await Domain.open(parts.domain)
   const rng = createRng(parts.seed).stream('policy')
   const crew = await openCrew({ spec: parts.domain, objective, workers: parts.workers ?? 0 })
-  const start = parts.champion ? Float32Array.from(parts.champion.parameters) : startOf(rng)
+  const start = parts.champion ? drawHoldBack(parts.champion.parameters, plan.priorHoldRatio) : startOf(rng)
   const search = new Search({ start, plan, rng: rng.stream('candidates'), resume: parts.resume })
   const history: PolicyProgress[] = []
   try {

@@ -33,7 +33,7 @@ export class Judge {
 
   judge({ id, plan, candidates }: Judging): Judged {
     const { task, references } = this.#open(plan)
-    const given = { over: plan.over, objective: this.#objective }
+    const given = { over: plan.over, goal: plan.goal, objective: this.#objective }
     return { id, losses: candidates.map((parameters) => lossOf(playModel(task, this.#objective, parameters), references, given)) }
   }
 

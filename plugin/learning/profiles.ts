@@ -2,6 +2,7 @@ import { scaleLaw } from '../impact/engine-shape.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
 import type { ServedInstance } from '../simulation/log-replay/traffic.ts'
 import { KV_BLOCK_TOKENS, type Profile, profileNamed } from '../simulation/profiles.ts'
+import { percent } from './percent.ts'
 import { errorsOfProfile, HELD_OUT_RATIO, type HeldOutErrors } from './profile-errors.ts'
 import { type Fit, fitPoint } from './profile-fit.ts'
 import { COEFFICIENTS, type Coefficient, profileAt } from './profile-law.ts'
@@ -255,7 +256,6 @@ function errorsOn(fit: Fit, log: InstanceLog): HeldOutErrors {
 
 const worst = ({ ttft, tpot, e2e }: HeldOutErrors): number =>
   Math.max(...[ttft, tpot, e2e].map((one) => (Number.isNaN(one) ? 0 : Math.abs(one))))
-const percent = (ratio: number): string => `${(100 * ratio).toFixed(1)} %`
 
 /** The calibrated fleet as the twin takes it. */
 export function calibratedFleet(found: readonly CalibratedProfile[], instances: readonly ServedInstance[]): MachineSpec[] {

@@ -1,4 +1,5 @@
 import type { SwitchbackArm } from '../placement/switchback.ts'
+import { percent } from './percent.ts'
 import { fitMeans } from './quasi-poisson.ts'
 import { normalQuantile, studentQuantile } from './student.ts'
 
@@ -86,8 +87,6 @@ function standardised(values: readonly number[]): number[] {
   const deviation = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length)
   return values.map((value) => (deviation > 0 ? (value - mean) / deviation : 0))
 }
-
-const percent = (ratio: number): string => `${(100 * ratio).toFixed(1)} %`
 
 export interface BlocksNeeded {
   /** Of both arms together; Infinity where no gain is promised. */

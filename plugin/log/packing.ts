@@ -46,6 +46,8 @@ export class Packer {
   #tags = new Uint8Array(0)
   #numbers = new Float64Array(0)
   #bytes = new Uint8Array(0)
+  /** The same memory, by kind of array, in the order of KINDS. */
+  #views = viewsOf(this.#bytes)
   #tagCount = 0
   #numberCount = 0
   #byteCount = 0
@@ -79,6 +81,7 @@ export class Packer {
     this.#tags = new Uint8Array(roomy(this.#tagCount))
     this.#numbers = new Float64Array(roomy(this.#numberCount))
     this.#bytes = new Uint8Array(roomy(this.#byteCount))
+    this.#views = viewsOf(this.#bytes)
     this.#tagCount = 0
     this.#numberCount = 0
     this.#byteCount = 0
@@ -113,13 +116,16 @@ export class Packer {
   }
 
   #array(values: Packable): void {
-    const kind = KINDS.findIndex((one) => values instanceof one)
+    const kind = kindOf(values)
     if (kind < 0) throw new TypeError('a typed array of this kind cannot cross to the log thread')
     const at = this.#byteCount
-    const size = values.byteLength
-    this.#byteCount = at + ALIGNED_BYTES * Math.ceil(size / ALIGNED_BYTES)
-    if (this.#byteCount > this.#bytes.length) this.#bytes = grown(this.#bytes, this.#byteCount)
-    this.#bytes.set(new Uint8Array(values.buffer, values.byteOffset, size), at)
+    this.#byteCount = at + ALIGNED_BYTES * Math.ceil(values.byteLength / ALIGNED_BYTES)
+    if (this.#byteCount > this.#bytes.length) {
+      this.#bytes = grown(this.#bytes, this.#byteCount)
+      this.#views = viewsOf(this.#bytes)
+    }
+    // Both of one kind, so that whole memory is moved.
+    this.#views[kind]?.set(values, at / values.BYTES_PER_ELEMENT)
     this.#put(ARRAYS + kind, at)
     this.#number(values.length)
   }
@@ -158,6 +164,15 @@ export class Packer {
     }
     this.#numbers[this.#numberCount++] = number
   }
+}
+
+function kindOf(values: Packable): number {
+  for (let kind = 0; kind < KINDS.length; kind++) if (values.constructor === KINDS[kind]) return kind
+  return -1
+}
+
+function viewsOf({ buffer }: Uint8Array<ArrayBuffer>): Packable[] {
+  return KINDS.map((Kind) => new Kind(buffer))
 }
 
 function grown(bytes: Uint8Array<ArrayBuffer>, least: number): Uint8Array<ArrayBuffer> {

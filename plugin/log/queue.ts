@@ -1,4 +1,4 @@
-import type { CallRow, CounterRow, KeptRow, LogRow, NowRow, ScrapeRow } from './rows.ts'
+import type { CounterRow, KeptRow, LogRow, NowRow, ScrapeRow } from './rows.ts'
 
 /** What waits for the log thread, in order, and what was merged on the way. */
 export interface Batch {
@@ -66,8 +66,7 @@ export class RowQueue {
     this.#appended += 1
     if (row.kind === 'counter') this.#count(row)
     else if (row.kind === 'now') this.#now = row
-    else if (row.kind === 'call') this.#push(withOwnBytes(row))
-    else if (row.kind === 'block' || this.#isDue(row)) this.#push(row)
+    else if (row.kind !== 'scrape' || this.#isDue(row)) this.#push(row)
   }
 
   /** Takes the oldest rows, at most BATCH_ROWS_MAX, and all that was merged. */
@@ -121,15 +120,4 @@ export class RowQueue {
 export function timeOf(row: KeptRow): number {
   if (row.kind === 'block') return row.fromUnixMs
   return row.kind === 'call' ? row.call.arrivedUnixMs : row.takenUnixMs
-}
-
-/** Crossing to a thread copies the whole buffer behind a view: rows cut from a larger, reused one get bytes of their own. */
-function withOwnBytes(row: CallRow): CallRow {
-  const { candidates } = row
-  if (candidates === undefined || (ownsItsBytes(candidates.features) && ownsItsBytes(candidates.costs))) return row
-  return { ...row, candidates: { ...candidates, features: candidates.features.slice(), costs: candidates.costs.slice() } }
-}
-
-function ownsItsBytes(values: Float32Array): boolean {
-  return values.byteLength === values.buffer.byteLength
 }

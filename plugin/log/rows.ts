@@ -210,6 +210,7 @@ export interface LogStats {
 
 /** The router's side of the log: never blocks, never throws, drops the oldest rows when its bound is reached and counts them. */
 export interface Log {
+  /** The row's arrays belong to the log from now on: whoever goes on writing to them writes to the log. */
   append(row: LogRow): void
   stats(): LogStats
   /** Called with each open intent, once; resolve with the answer to mark it done, reject to mark it refused with the error's message. */

@@ -1,3 +1,23 @@
+import {
+  add,
+  addVectors,
+  assemble,
+  type Code,
+  constant,
+  get,
+  INT32,
+  lessThan,
+  loadVector,
+  loadWord,
+  loop,
+  multiplyVectors,
+  set,
+  splat,
+  storeVector,
+  tee,
+  V128,
+} from './assembly.ts'
+
 /**
  * The inner loops of a dense layer in WebAssembly SIMD, assembled here: JavaScript engines make no vector instructions of plain loops, and these take a
  * sixth of their time (a row of 200 values into 64: 1.0 instead of 5.8 µs). As text it reads:
@@ -15,7 +35,7 @@
  *       OUTPUTS[$k ..] = $a …
  *       $k += 64, again while $k < $outputs))
  *
- * Opcodes: WebAssembly core specification 2.0, section 5.4. Counts are bytes, so that nothing is multiplied.
+ * Counts are bytes, so that nothing is multiplied.
  */
 
 /** Values of the inputs that are not 0, float32. */
@@ -30,7 +50,6 @@ export const WEIGHTS_AT = 12_288
 export const WIDTH_MAX = 1_024
 /** Outputs that are made at a time; a layer's are rounded up to it. */
 export const BLOCK = 16
-export const PAGE_BYTES = 65_536
 
 const COUNT = 0
 const OUTPUTS = 1
@@ -42,24 +61,7 @@ const VALUE = 6
 /** $a to $d. */
 const SUMS = [7, 8, 9, 10] as const
 
-const get = (local: number): number[] => [0x20, local]
-const set = (local: number): number[] => [0x21, local]
-const tee = (local: number): number[] => [0x22, local]
-const constant = (value: number): number[] => [0x41, ...signed(value)]
-const add = [0x6a]
-const lessThan = [0x49]
-const loop = (body: number[]): number[] => [0x03, 0x40, ...body, 0x0d, 0, 0x0b]
-const vector = (code: number, ...rest: number[]): number[] => [0xfd, ...unsigned(code), ...rest]
-/** All addresses are whole words: an alignment of 2². */
-const memory = (offset: number): number[] => [2, ...unsigned(offset)]
-const loadVector = (offset: number): number[] => vector(0, ...memory(offset))
-const splat = (offset: number): number[] => vector(9, ...memory(offset))
-const storeVector = (offset: number): number[] => vector(11, ...memory(offset))
-const addVectors = vector(0xe4)
-const multiplyVectors = vector(0xe6)
-const loadWord = (offset: number): number[] => [0x28, ...memory(offset)]
-
-const each = (write: (sum: number, offset: number) => number[]): number[] => SUMS.flatMap((sum, n) => write(sum, 16 * n))
+const each = (write: (sum: number, offset: number) => Code): Code => SUMS.flatMap((sum, n) => write(sum, 16 * n))
 
 const overInputs = loop([
   ...[...get(I), ...splat(VALUES_AT), ...set(VALUE)],
@@ -76,30 +78,13 @@ const overOutputs = loop([
   ...[...get(K), ...constant(4 * BLOCK), ...add, ...tee(K), ...get(OUTPUTS), ...lessThan],
 ])
 
-const INT32 = 0x7f
-const V128 = 0x7b
-const section = (id: number, body: number[]): number[] => [id, ...unsigned(body.length), ...body]
-const sized = (body: number[]): number[] => [...unsigned(body.length), ...body]
-const named = (name: string): number[] => sized([...Buffer.from(name)])
-
-const layer = [...[2, 3, INT32, 5, V128], ...constant(0), ...set(K), ...overOutputs, 0x0b]
-
-/** The module: imports its memory as `own.memory`, exports `layer(countBytes, outputsBytes, biasAt)`. */
-export const VECTOR_CODE = Uint8Array.from([
-  ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
-  ...section(1, [1, 0x60, 3, INT32, INT32, INT32, 0]),
-  ...section(2, [1, ...named('own'), ...named('memory'), 2, 0, 1]),
-  ...section(3, [1, 0]),
-  ...section(7, [1, ...named('layer'), 0, 0]),
-  ...section(10, [1, ...sized(layer)]),
-])
-
-/** LEB128, as all whole numbers are written. */
-function unsigned(value: number): number[] {
-  return value < 128 ? [value] : [(value & 127) | 128, ...unsigned(value >>> 7)]
-}
-
-/** Of a non-negative value: the highest bit written must not look like a sign. */
-function signed(value: number): number[] {
-  return value < 64 ? [value] : [(value & 127) | 128, ...signed(value >>> 7)]
-}
+/** The module: `run(countBytes, outputsBytes, biasAt)`. */
+export const VECTOR_CODE = assemble({
+  parameters: [INT32, INT32, INT32],
+  result: [],
+  locals: [
+    [3, INT32],
+    [5, V128],
+  ],
+  body: [...constant(0), ...set(K), ...overOutputs],
+})

@@ -1,4 +1,5 @@
-import { BLOCK, OUTPUTS_AT, PAGE_BYTES, ROWS_AT, VALUES_AT, VECTOR_CODE, WEIGHTS_AT, WIDTH_MAX } from './vector-code.ts'
+import { compile, instantiate } from './assembly.ts'
+import { BLOCK, OUTPUTS_AT, ROWS_AT, VALUES_AT, VECTOR_CODE, WEIGHTS_AT, WIDTH_MAX } from './vector-code.ts'
 
 /** One dense layer, weights row by row of the input. */
 export interface DenseLayer {
@@ -13,13 +14,6 @@ interface Placed {
   readonly biasAt: number
   readonly outputs: number
   readonly outputsBytes: number
-}
-
-/** Of the global, which TypeScript counts among a browser's, what is used here. */
-declare const WebAssembly: {
-  readonly Memory: new (size: { readonly initial: number }) => { readonly buffer: ArrayBuffer }
-  readonly Module: new (code: Uint8Array) => object
-  readonly Instance: new (module: object, imports: object) => { readonly exports: Readonly<Record<string, unknown>> }
 }
 
 let compiled: object | undefined
@@ -40,15 +34,14 @@ export class VectorNet {
   /** Throws where a layer is wider than WIDTH_MAX or does not fit the one before it. */
   constructor(layers: readonly DenseLayer[]) {
     const { placed, endBytes } = place(layers)
-    const memory = new WebAssembly.Memory({ initial: Math.ceil(endBytes / PAGE_BYTES) })
-    compiled ??= new WebAssembly.Module(VECTOR_CODE)
-    const { layer } = new WebAssembly.Instance(compiled, { own: { memory } }).exports
-    this.#run = layer as (countBytes: number, outputsBytes: number, biasAt: number) => void
+    compiled ??= compile(VECTOR_CODE)
+    const { run, memory } = instantiate(compiled, endBytes)
+    this.#run = run
     this.#layers = placed
-    this.#values = new Float32Array(memory.buffer, VALUES_AT, WIDTH_MAX)
-    this.#rows = new Int32Array(memory.buffer, ROWS_AT, WIDTH_MAX)
-    this.#outputs = new Float32Array(memory.buffer, OUTPUTS_AT, WIDTH_MAX)
-    const cells = new Float32Array(memory.buffer)
+    this.#values = new Float32Array(memory, VALUES_AT, WIDTH_MAX)
+    this.#rows = new Int32Array(memory, ROWS_AT, WIDTH_MAX)
+    this.#outputs = new Float32Array(memory, OUTPUTS_AT, WIDTH_MAX)
+    const cells = new Float32Array(memory)
     for (const [n, { weights, bias }] of layers.entries()) copyLayer(placed[n] as Placed, { weights, bias }, cells)
     this.width = (layers[0] as DenseLayer).weights.length / (placed[0] as Placed).outputs
     this.#last = this.#outputs.subarray(0, (placed.at(-1) as Placed).outputs)

@@ -1,8 +1,9 @@
 import { solveSymmetric } from '../call/solve.ts'
+import { median } from './median.ts'
 
 /** One answered call, as an instance's speed is watched by it. */
 export interface PacedCall {
-  /** NaN where there was one token or none. */
+  /** Time per token: after the first where they were seen coming, else of the whole; the same for all calls of one watch. NaN where it says nothing. */
   readonly tpotMs: number
   readonly promptTokens: number
   /** Calls in flight on the instance when it was placed, this one not included. */
@@ -72,6 +73,15 @@ export class ChangeWatch {
     return this.#look(mean - this.#mean)
   }
 
+  /** Another watch of the same instance has noticed a change: what comes from now on is compared with what it was times `factor`. */
+  follow(factor: number): void {
+    this.#mean += Math.log(factor)
+    this.#up = 0
+    this.#down = 0
+    this.#upSums = { calls: 0, sum: 0 }
+    this.#downSums = { calls: 0, sum: 0 }
+  }
+
   #learn(row: Float64Array, figure: number): void {
     this.#rows.push(row)
     this.#figures.push(figure)
@@ -106,12 +116,9 @@ export class ChangeWatch {
     if (!sums) return undefined
     const shift = sums.sum / sums.calls
     if (Math.abs(shift) < CHANGE_LEAST) return undefined
-    this.#mean += shift
-    this.#up = 0
-    this.#down = 0
-    this.#upSums = { calls: 0, sum: 0 }
-    this.#downSums = { calls: 0, sum: 0 }
-    return { factor: Math.exp(shift), calls: sums.calls * BATCH }
+    const change = { factor: Math.exp(shift), calls: sums.calls * BATCH }
+    this.follow(change.factor)
+    return change
   }
 }
 
@@ -130,9 +137,4 @@ function grouped(batches: readonly number[]): number[] {
     const own = batches.slice(k * TOGETHER, (k + 1) * TOGETHER)
     return own.reduce((sum, one) => sum + one, 0) / own.length
   })
-}
-
-function median(values: readonly number[]): number {
-  const sorted = Float64Array.from(values).sort()
-  return sorted[Math.floor(sorted.length / 2)] ?? 0
 }

@@ -1,5 +1,6 @@
 import { type GuardedCall, type KeptCall, OfferedLoad, ROW_WIDTH } from './guard-calls.ts'
 import { Reference, STRETCHES, type Stretch } from './guard-reference.ts'
+import { median } from './median.ts'
 
 /** Why a canary is withdrawn. */
 export interface Withdrawal {
@@ -250,9 +251,4 @@ function ratioOf<T>(values: readonly T[], holds: (one: T) => boolean): number {
   let count = 0
   for (const one of values) if (holds(one)) count++
   return count / Math.max(1, values.length)
-}
-
-function median(values: readonly number[]): number {
-  const sorted = Float64Array.from(values).sort()
-  return sorted[Math.floor(sorted.length / 2)] ?? 0
 }

@@ -15,7 +15,7 @@ export interface PoolPolicies {
    * Canary: the policy places this share of the calls, 0 to 1, drawn per call; the fallback policy places the others and explores nothing. All where
    * absent. The propensity logged is that within the arm, which the policy's name tells.
    */
-  readonly canaryRatio?: number
+  readonly shareRatio?: number
 }
 
 /** Which candidate was drawn, by which policy, and why. */
@@ -51,8 +51,8 @@ export function createChoose(parts: { readonly rng: Rng; readonly count: (what: 
     }
   }
   return (input) => {
-    const { policy, fallbackPolicy, explorationRatio, canaryRatio } = input.policies
-    const isOutside = canaryRatio !== undefined && parts.rng.next() >= canaryRatio
+    const { policy, fallbackPolicy, explorationRatio, shareRatio } = input.policies
+    const isOutside = shareRatio !== undefined && parts.rng.next() >= shareRatio
     const [arm, armExploration] = isOutside ? [fallbackPolicy, 0] : [policy, explorationRatio]
     const own = draw(input, arm, armExploration)
     if (own) return { draw: own, policy: arm, reason: own.reason }

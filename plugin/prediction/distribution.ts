@@ -1,5 +1,5 @@
+import { freshDoubles } from '../call/cells.ts'
 import { BUCKETS, EDGE_LN, FIRST_EDGE_TOKENS, positionOf, tokensAt } from '../call/length-axis.ts'
-import { freshDoubles } from './cells.ts'
 
 export { BUCKETS, positionOf, tokensAt } from '../call/length-axis.ts'
 

@@ -1,4 +1,4 @@
-import { freshDoubles } from './cells.ts'
+import { freshDoubles } from '../call/cells.ts'
 import { BUCKETS, type Cumulative, cumulativeAt, positionOf } from './distribution.ts'
 
 /**

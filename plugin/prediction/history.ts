@@ -48,10 +48,12 @@ export class RotatingHistogram {
 
   /** The histogram as a distribution, a little smoothed and blended with `prior`, which decides alone where nothing came yet. */
   cumulative(prior?: Cumulative): Cumulative {
-    let here = this.#at(0)
+    const [newer, older] = [this.#now, this.#before]
+    let here = (newer[0] as number) + (older[0] as number)
     let before = here
     for (let k = 0; k < BUCKETS; k++) {
-      const after = this.#at(Math.min(BUCKETS - 1, k + 1))
+      const next = Math.min(BUCKETS - 1, k + 1)
+      const after = (newer[next] as number) + (older[next] as number)
       const smooth = 0.5 * here + 0.25 * before + 0.25 * after
       const own = prior ? PRIOR_ANSWERS * ((prior[k + 1] as number) - (prior[k] as number)) : 0
       blended[k] = smooth + own
@@ -59,10 +61,6 @@ export class RotatingHistogram {
       here = after
     }
     return accumulate(blended)
-  }
-
-  #at(k: number): number {
-    return (this.#now[k] as number) + (this.#before[k] as number)
   }
 
   /** Writes its state to `out` from `at`: HISTOGRAM_NUMBERS numbers. */

@@ -1,6 +1,6 @@
 import type { Call } from '../call/call.ts'
+import { freshDoubles } from '../call/cells.ts'
 import { ADAPTATION_NUMBERS, Adaptation, TERMS, writeTerms } from './adaptation.ts'
-import { freshDoubles } from './cells.ts'
 import { answerSpan, BUCKETS, type Cumulative, LengthDistribution, lnAt, moved, POSITIONS_PER_LN } from './distribution.ts'
 import { Experts, mix } from './experts.ts'
 import { HISTOGRAM_NUMBERS, RecentlyUsed, RotatingHistogram } from './history.ts'
@@ -82,6 +82,15 @@ export interface Forecast {
   readonly present: readonly (Cumulative | undefined)[]
   /** Before the application's own probability levels. */
   readonly plain: Cumulative
+  readonly names: Names
+}
+
+/** Under which names a call's histories stand; made once, when it is predicted. */
+interface Names {
+  readonly application: string
+  readonly pool: string
+  /** Undefined without a system prompt. */
+  readonly system: string | undefined
 }
 
 /** Everything answers have taught since the model was trained: bounded, snapshotted, rebuilt from the log. */
@@ -96,12 +105,13 @@ export class LengthHistory {
 
   /** The model's prediction in the light of the application's answers. */
   forecast(key: LengthKey, base: BasePrediction, parts: { readonly model: LengthModel; readonly row: Float32Array }): Forecast {
-    const own = this.#applications.peek(applicationKey(key))
+    const names = namesOf(key)
+    const own = this.#applications.peek(names.application)
     const terms = freshDoubles(TERMS)
     writeTerms({ row: parts.row, mean: parts.model.mean, spread: parts.model.spread, meanLn: base.meanLn }, terms)
     const shiftLn = own ? own.adaptation.shift(terms) : 0
     const corrected = own ? correct(base, shiftLn, own.adaptation.scale) : base.cumulative
-    const system = key.systemHash === 0 ? undefined : this.#histograms.peek(systemKey(key))
+    const system = names.system === undefined ? undefined : this.#histograms.peek(names.system)
     const centre = positionOfLn(base.meanLn + shiftLn)
     const present = [
       corrected,
@@ -113,14 +123,15 @@ export class LengthHistory {
     const plain = mix(present, weights)
     const knots = own?.levels.knots()
     const distribution = new LengthDistribution(knots ? relevel(copied(plain), knots) : plain)
-    return { distribution, base, terms, shiftLn, present, plain }
+    return { distribution, base, terms, shiftLn, present, plain, names }
   }
 
   /** What histograms alone know, where no model can be asked. */
   alone(key: LengthKey): { readonly from: 'application' | 'pool'; readonly distribution: LengthDistribution } | undefined {
-    const own = this.#applications.peek(applicationKey(key))?.histogram
+    const names = namesOf(key)
+    const own = this.#applications.peek(names.application)?.histogram
     if (own && own.count >= LEAST_ANSWERS) return { from: 'application', distribution: new LengthDistribution(own.cumulative()) }
-    const pool = this.#histograms.peek(poolKey(key))
+    const pool = this.#histograms.peek(names.pool)
     if (pool && pool.count >= LEAST_ANSWERS) return { from: 'pool', distribution: new LengthDistribution(pool.cumulative()) }
     return undefined
   }
@@ -128,9 +139,10 @@ export class LengthHistory {
   /** An answer came, whole or cut; `forecast` is what was said of it, where a model said anything. */
   learn(key: LengthKey, answer: { readonly outputTokens: number; readonly censored: boolean }, forecast?: Forecast): void {
     const { outputTokens, censored } = answer
-    const own = this.#applications.use(applicationKey(key), () => new ApplicationHistory())
-    const pool = this.#histograms.use(poolKey(key), () => new RotatingHistogram())
-    const system = key.systemHash === 0 ? [] : [this.#histograms.use(systemKey(key), () => new RotatingHistogram())]
+    const names = forecast?.names ?? namesOf(key)
+    const own = this.#applications.use(names.application, () => new ApplicationHistory())
+    const pool = this.#histograms.use(names.pool, () => new RotatingHistogram())
+    const system = names.system === undefined ? [] : [this.#histograms.use(names.system, () => new RotatingHistogram())]
     for (const histogram of [own.histogram, pool, ...system]) {
       if (censored) histogram.addCut(outputTokens, forecast?.distribution ?? new LengthDistribution(histogram.cumulative()))
       else histogram.add(outputTokens)
@@ -208,6 +220,10 @@ function copied(cumulative: Cumulative): Cumulative {
 const positionOfLn = (ln: number): number => (ln - lnAt(0)) * POSITIONS_PER_LN
 const clamped = (position: number): number => Math.min(BUCKETS - 1e-3, Math.max(0, position))
 
-const applicationKey = ({ pool, model, application, task = '' }: LengthKey): string => `${pool}\n${model}\n${application}\n${task}`
-const systemKey = ({ pool, model, systemHash }: LengthKey): string => `s${pool}\n${model}\n${systemHash}`
-const poolKey = ({ pool, model }: LengthKey): string => `p${pool}\n${model}`
+function namesOf({ pool, model, application, task = '', systemHash }: LengthKey): Names {
+  return {
+    application: `${pool}\n${model}\n${application}\n${task}`,
+    pool: `p${pool}\n${model}`,
+    system: systemHash === 0 ? undefined : `s${pool}\n${model}\n${systemHash}`,
+  }
+}

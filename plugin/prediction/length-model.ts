@@ -1,13 +1,13 @@
 import type { Call } from '../call/call.ts'
+import { freshShorts } from '../call/cells.ts'
 import { type DenseLayer, VectorNet } from '../neural/vector-net.ts'
-import { freshShorts } from './cells.ts'
+import { type Trees, VectorTrees } from '../neural/vector-trees.ts'
 import { accumulate, BUCKETS, type Cumulative, LengthDistribution, moved, POSITIONS_PER_LN } from './distribution.ts'
 import { roundToHalves } from './half.ts'
 import { REQUEST_FEATURES, writeRequestFeatures } from './request-features.ts'
 import { HAND_FEATURES, RULES_OF_THUMB, USUAL } from './text/hand-features.ts'
 import { EMBEDDING_WIDTH, READING_WIDTH } from './text/reading.ts'
 import { hashWord } from './text/word-hash.ts'
-import { evaluateTrees, type Trees } from './trees.ts'
 
 /**
  * The trained length model: four members that err differently, averaged on ln tokens. A ridge on hand features carries over to sets never seen;
@@ -108,6 +108,8 @@ export class LengthEvaluator {
   readonly #row = new Float32Array(ROW_WIDTH)
   #net: readonly NetLayer[] | undefined
   #vectorNet: VectorNet | undefined
+  #grown: Trees | undefined
+  #vectorTrees: VectorTrees | undefined
   readonly #masses = new Float64Array(BUCKETS)
 
   /** The model's prediction for a row (see `writeRow`) and hashed words. Throws where the model gives no number. */
@@ -120,7 +122,7 @@ export class LengthEvaluator {
     const wordShare = words.length > 0 ? shares.words : 0
     const sum =
       shares.ridge * dot(model.ridge, held) +
-      shares.trees * evaluateTrees(model.trees, held) +
+      shares.trees * this.#trees(model.trees, held) +
       shares.net * netLn +
       (wordShare > 0 ? wordShare * ofWords(model.words, words) : 0)
     const meanLn = byThumb(model.thumbs, row, sum / (shares.ridge + shares.trees + shares.net + wordShare))
@@ -137,6 +139,14 @@ export class LengthEvaluator {
       held[i] = value < least ? least : Math.min(value, most)
     }
     return held
+  }
+
+  #trees(trees: Trees, row: Float32Array): number {
+    if (trees !== this.#grown || !this.#vectorTrees) {
+      this.#vectorTrees = new VectorTrees(trees)
+      this.#grown = trees
+    }
+    return this.#vectorTrees.evaluate(row)
   }
 
   #survival(net: readonly NetLayer[], row: Float32Array): Cumulative {

@@ -2,12 +2,13 @@ import { writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { BASE_POLICY_FOLDER } from '../../plugin/learning/policy-folder.ts'
+import { BASE_POLICY_FOLDER, readPolicyModel } from '../../plugin/learning/policy-folder.ts'
 import { POLICY_NAMES } from '../../plugin/placement/policies.ts'
 import type { Scenario } from '../../plugin/simulation/scenario/scenarios.ts'
 import type { BenchResult } from './harness.ts'
 import { barsOf, tailLines } from './placement/bars.ts'
 import { DATA_DIR, loadCatalogue } from './placement/catalogue.ts'
+import { ceilings } from './placement/ceiling.ts'
 import { playAll } from './placement/crew.ts'
 import { plotScenarios } from './placement/plot.ts'
 import { type Cell, compare, paperTable } from './placement/report.ts'
@@ -35,7 +36,8 @@ const SWEEP_LOAD = 0.85
 
 /**
  * Every policy on every named scenario: common random numbers, paired 95 % intervals of the gain over round robin and over the best
- * simple policy; then the bars of the learned policy, of one model in all scenarios. `--sweep` runs loads, ages of signals, numbers of routers and unequal fleets instead; `--plot DIR` draws both.
+ * simple policy; then the bars of the learned policy, of one model in all scenarios. `--sweep` runs loads, ages of signals, numbers of routers and unequal fleets instead; `--plot DIR` draws both. `--ceiling N` tells instead how far a policy comes that is searched on the judged calls
+ * themselves and told every length.
  */
 export async function run(args: readonly string[]): Promise<BenchResult> {
   const { values } = parseArgs({
@@ -49,6 +51,8 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
       policies: { type: 'string' },
       sweep: { type: 'boolean', default: false },
       plot: { type: 'string' },
+      /** Generations of a search on the judged calls under true lengths; prints that table alone, of the first seed. */
+      ceiling: { type: 'string' },
       workers: { type: 'string', default: String(Math.min(2, availableParallelism())) },
       data: { type: 'string', default: DATA_DIR },
       fresh: { type: 'boolean', default: false },
@@ -62,6 +66,10 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
     if (!known.some((one) => one.name === name))
       throw new Error(`no scenario ${name}; there are ${known.map((one) => one.name).join(', ')}`)
   const scenarios = (values.sweep ? catalogue.sweep : wanted ? known : catalogue.named).filter((one) => wanted?.includes(one.name) ?? true)
+  if (values.ceiling) {
+    const model = readPolicyModel(values.model)
+    return { rows: ceilings({ scenarios, seed: Number(values.first), generations: Number(values.ceiling), model }), bars: [] }
+  }
   const arms = values.policies?.split(',') ?? [...POLICY_NAMES, ...FURTHER_ARMS]
   const plan = {
     seeds: Number(values.seeds),

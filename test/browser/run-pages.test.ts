@@ -184,7 +184,7 @@ test.skipIf(skipped)('with the keyboard alone a setting is changed', { timeout: 
     for (let i = 0; i < 60 && (await focused()) !== name; i++) await page.keyboard.press('Tab')
     expect(await focused()).toBe(name)
   }
-  await tabTo('Canary share of Pool llama-8b-chat')
+  await tabTo('Share of calls of Pool llama-8b-chat')
   expect(await page.evaluate('getComputedStyle(document.activeElement).outlineStyle')).toBe('solid')
   await page.keyboard.type('0.3')
   await page.keyboard.press('Enter')

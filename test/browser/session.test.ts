@@ -48,9 +48,9 @@ function registerChallenger(site: Site): string {
     const folder = new URL('../../models/policy-base/', import.meta.url).pathname
     const card = JSON.parse(readFileSync(join(folder, 'card.json'), 'utf8')) as Record<string, unknown> & { readonly featureHash?: string }
     const files = new Map(
-      readdirSync(folder)
-        .filter((name) => name !== 'card.json')
-        .map((name) => [name, new Uint8Array(readFileSync(join(folder, name)))]),
+      readdirSync(folder, { withFileTypes: true })
+        .filter((entry) => entry.isFile() && entry.name !== 'card.json')
+        .map(({ name }) => [name, new Uint8Array(readFileSync(join(folder, name)))]),
     )
     const version = 'policy-session'
     const modelId = registerModel({

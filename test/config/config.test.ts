@@ -141,3 +141,20 @@ test('a profile that does not exist is told, of a pool and of an instance', () =
   const shape = (name: string) => routerPool(pool!).profileOf?.({ name } as InstanceView)
   expect([shape('h:1')?.kvBlocks, shape('h:2')?.kvBlocks]).toEqual([25_000, 512])
 })
+
+test('what modes were called before is read as it is meant, and said', () => {
+  const before = parse(
+    'pools: [{name: m, mode: canary, canary: 0.3, instances: [{url: "http://h:1"}]}, {name: n, mode: shadow, instances: [{url: "http://h:2"}]}]',
+  )
+  expect(before.pools.map(({ mode, share }) => [mode, share])).toEqual([
+    ['share', 0.3],
+    ['observe', 0.1],
+  ])
+  expect(before.renamed).toEqual([
+    'pools.0.mode: "canary" is called "share" now',
+    'pools.0.canary is called share now',
+    'pools.1.mode: "shadow" is called "observe" now',
+  ])
+  expect(parse(POOL.replace('m,', 'm, mode: share, share: 0.2,')).renamed).toEqual([])
+  expect(problemsOf(POOL.replace('m,', 'm, mode: half,'))).toEqual(['pools.0.mode "half"'])
+})

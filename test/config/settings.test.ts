@@ -66,7 +66,7 @@ test('what fits nowhere is named and changes nothing', () => {
 
 test('an objective of the nights is checked, stands in the YAML, and is read back from it', () => {
   const { config, yaml } = read({ [key('night', 'objective', 'kind')]: '"slo"', [key('night', 'objective', 'ttftMs')]: '800' })
-  expect(config.night.objective).toEqual({ kind: 'slo', ttftMs: 800, perTokenMs: 100 })
+  expect(config.night.objective).toEqual({ kind: 'slo', ttftMs: 800, perTokenMs: 100, tailWeight: 1 })
   expect(parse(yaml).night).toEqual({ objective: { kind: 'slo', ttftMs: 800 } })
   expect(() => read({ [key('night', 'objective', 'kind')]: '"speed"' })).toThrow('allowed is latency or slo')
   expect(() => read({ [key('night', 'objective', 'ttftMs')]: '0' })).toThrow('allowed is 1 to 3600000')

@@ -8,6 +8,8 @@ import { Domain } from '../../plugin/learning/policy-domain.ts'
 import { BASE_POLICY_FOLDER, readPolicyModel, writePolicyModel } from '../../plugin/learning/policy-folder.ts'
 import { encodePolicy } from '../../plugin/learning/policy-net.ts'
 import { lossOf, OBJECTIVE, objectiveOf, playModel, playReferences } from '../../plugin/learning/policy-objective.ts'
+import { drawHoldBack } from '../../plugin/learning/policy-search.ts'
+import { FAMILIES, inRotation, MIXES } from '../../plugin/learning/policy-tasks.ts'
 import { trainPolicy } from '../../plugin/learning/policy-train.ts'
 import { openSession, tensorOver } from '../../plugin/neural/session.ts'
 import { createPlaceForward } from '../../plugin/placement/learned.ts'
@@ -22,6 +24,7 @@ import {
 } from '../../plugin/placement/learned-model.ts'
 import { createRng } from '../../plugin/rng.ts'
 import { profileNamed } from '../../plugin/simulation/profiles.ts'
+import type { Score } from '../../plugin/simulation/scenario/score.ts'
 import { sketchCall, sketchInstance } from '../fakes/instances.ts'
 
 function drawParameters(seed: number): Float32Array {
@@ -108,14 +111,15 @@ test('the limits of a night’s objective decide what counts as in time, and the
   const [plan] = domain.plan({ tasks: 4, round: 0, rng: createRng(1) }).slice(-1)
   const task = domain.open(plan!)
   const within = (ttftMs: number, perTokenMs: number): number =>
-    playReferences(task, objectiveOf({ kind: 'slo', ttftMs, perTokenMs })).leastRequest.withinLimits
+    playReferences(task, objectiveOf({ kind: 'slo', ttftMs, perTokenMs, tailWeight: 1 })).leastRequest.withinLimits
   expect(within(1e9, 1e9)).toBe(1)
   expect(within(1, 0.1)).toBe(0)
   const parameters = drawParameters(9)
   const loss = (kind: 'latency' | 'slo', ttftMs: number): number => {
-    const objective = objectiveOf({ kind, ttftMs, perTokenMs: 60 })
+    const objective = objectiveOf({ kind, ttftMs, perTokenMs: 60, tailWeight: 1 })
     return lossOf(playModel(task, objective, parameters), playReferences(task, objective), { over: plan!.over, objective })
   }
+  expect(objectiveOf({ kind: 'latency', ttftMs: 1, perTokenMs: 1, tailWeight: 0 })).toMatchObject({ e2eP99Weight: 0, ttftP99Weight: 0 })
   expect(loss('latency', 100)).toBe(loss('latency', 2_000))
   expect(loss('slo', 100)).not.toBe(loss('slo', 2_000))
   expect(loss('slo', 2_000)).not.toBe(loss('latency', 2_000))
@@ -139,6 +143,36 @@ test("a training goes on from a champion on a fleet's own calls, tells of each g
   await expect(training).rejects.toThrow('enough')
   expect(told).toEqual([1, 2])
 }, 60_000)
+
+const madeScore = (given: Partial<Score>): Score =>
+  ({ meanE2eMs: 1_000, p99E2eMs: 3_000, p99TtftMs: 500, lost: 0, calls: 100, ...given }) as Score
+const references = { leastRequest: madeScore({}), roundRobin: madeScore({ meanE2eMs: 2_000 }) }
+
+test('short of its goal a task costs in full, beyond it little more is won, and a tail within its limit is free', () => {
+  const loss = (given: Partial<Score>) => lossOf(madeScore(given), references, { over: false, objective: OBJECTIVE, goal: 0.5 })
+  expect(loss({ meanE2eMs: 1_100 })).toBeCloseTo(Math.log(1.1))
+  expect(loss({ meanE2eMs: 900 })).toBeCloseTo(OBJECTIVE.beyondGoalWeight * Math.log(0.9))
+  const limitMs = OBJECTIVE.ttftP99Ratio * 500
+  expect(loss({ p99TtftMs: limitMs })).toBe(loss({ p99TtftMs: 100 }))
+  expect(loss({ p99TtftMs: 2 * limitMs })).toBeGreaterThan(0.3)
+})
+
+test('kinds that come up twice do so a lap behind the others, and none in overload reads a trace', () => {
+  const rotation = inRotation(FAMILIES)
+  expect(rotation.slice(0, FAMILIES.length)).toEqual([...FAMILIES])
+  expect(rotation.length).toBe(FAMILIES.reduce((sum, { times = 1 }) => sum + times, 0))
+  for (const { family, over, mix } of FAMILIES) if (over) expect(MIXES[mix], family).toBeDefined()
+})
+
+test('a hold head drawn back moves in proportion, and nothing else of the model moves', () => {
+  const parameters = drawParameters(11)
+  const [half, whole] = [drawHoldBack(parameters, 0.5), drawHoldBack(parameters, 1)]
+  const hold = (all: Float32Array) => [...blockOf(all, 'hold.conditions')]
+  for (const [j, value] of hold(half).entries())
+    expect(value).toBeCloseTo(((hold(parameters)[j] as number) + (hold(whole)[j] as number)) / 2, 5)
+  expect([...blockOf(half, 'place.linear')]).toEqual([...blockOf(parameters, 'place.linear')])
+  expect([...drawHoldBack(parameters, 0)]).toEqual([...parameters])
+})
 
 test('a model comes back from its folder bit for bit; one for other features, damaged or missing is refused', () => {
   const folder = mkdtempSync(join(tmpdir(), 'policy-'))

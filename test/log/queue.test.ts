@@ -48,16 +48,3 @@ test('scrapes handed over once a second are all kept, though the timer jitters',
   for (let i = 0; i < 10; i++) queue.append(scrapeRow(0, START_UNIX_MS + i * 1_000 + (i % 3) * 40))
   expect(queue.length).toBe(10)
 })
-
-test('features cut from a larger, reused buffer are copied when they are appended', () => {
-  const reused = new Float32Array(100_000).fill(1)
-  const row = callRow(0)
-  const candidates = { ...row.candidates!, features: reused.subarray(10, 85), costs: reused.subarray(90, 94) }
-  const queue = new RowQueue()
-  queue.append({ ...row, candidates })
-  reused.fill(2)
-  const taken = queue.take().rows[0]
-  if (taken?.kind !== 'call') throw new Error('the call is gone')
-  expect(taken.candidates?.features.buffer.byteLength).toBe(75 * 4)
-  expect(taken.candidates?.features[0]).toBe(1)
-})

@@ -3,8 +3,8 @@ import { systemClock } from '../../plugin/clock.ts'
 import { openControl } from '../../plugin/log/control.ts'
 import { databasePath } from '../../plugin/log/migrate.ts'
 import { openLog } from '../../plugin/log/open.ts'
-import { openReader } from '../../plugin/log/read/reader.ts'
-import { readBlocks, readShadow } from '../../plugin/log/read/trials.ts'
+import { openReader, type Query } from '../../plugin/log/read/reader.ts'
+import { createTrialBlocks, readBlocks, readShadow } from '../../plugin/log/read/trials.ts'
 import type { BlockRow, Log } from '../../plugin/log/rows.ts'
 import { freshFolder } from './fresh.ts'
 import { callRow, instanceKey, KEEP_ALL, START_UNIX_MS } from './row.ts'
@@ -48,6 +48,47 @@ test('calls of a canary are summed by block without the wash-out, and a block wi
     { block: 1, arm: 'challenger', calls: 18 },
     { block: 2, arm: 'control', calls: 0, meanE2eMs: null, outputTokens: 0 },
   ])
+})
+
+test('blocks that are over are read once; those of the last hour are read again, and new ones join them', async () => {
+  const { log, dataDir } = await fresh()
+  const call = (i: number, at: number): void =>
+    log.append(callRow(i, { trial: { trialId: 3, block: at, arm: at % 2 === 0 ? 'control' : 'challenger', washout: false } }))
+  log.append(block(0, 'control'))
+  log.append(block(1, 'challenger'))
+  for (let i = 0; i < 10; i++) call(i, i % 2)
+  await log.flush()
+  const reader = openReader(databasePath(dataDir, 'log'))
+  onTestFinished(() => reader.close())
+  const kept = createTrialBlocks()
+  const asked: unknown[] = []
+  const read = (nowUnixMs: number) =>
+    reader.read((query) => {
+      const listening: Query = {
+        ...query,
+        all: (sql, params) => {
+          asked.push(params)
+          return query.all(sql, params)
+        },
+      }
+      return kept.blocks(listening, 3, nowUnixMs).map((one) => [one.block, one.calls])
+    })
+  expect(read(START_UNIX_MS + 2_000)).toEqual([
+    [0, 5],
+    [1, 5],
+  ])
+  call(10, 1)
+  await log.flush()
+  expect(read(START_UNIX_MS + 2 * 3_600_000).at(-1)).toEqual([1, 6])
+  log.append(block(2, 'control'))
+  call(11, 2)
+  await log.flush()
+  expect(read(START_UNIX_MS + 2 * 3_600_000)).toEqual([
+    [0, 5],
+    [1, 6],
+    [2, 1],
+  ])
+  expect(asked.at(-1)).toMatchObject({ fromUnixMs: START_UNIX_MS + 2_000 })
 })
 
 test('what a shadow said is kept beside what was done', async () => {

@@ -3,6 +3,7 @@ import { ChangeWatch } from '../../plugin/outcome/change.ts'
 import { createPolicy } from '../../plugin/placement/policies.ts'
 import { createRng } from '../../plugin/rng.ts'
 import { Simulation } from '../../plugin/simulation/fleet/simulation.ts'
+import type { CallEnd } from '../../plugin/simulation/fleet/simulation-options.ts'
 import { streamOf } from '../../plugin/simulation/fleet/twin-call.ts'
 import { drawWide } from '../../plugin/simulation/scenario/mixes.ts'
 import { generatedScenario, sameMachines } from '../../plugin/simulation/scenario/scenarios.ts'
@@ -10,7 +11,7 @@ import { generatedScenario, sameMachines } from '../../plugin/simulation/scenari
 const fleet = sameMachines('a100-7b', 4)
 
 /** Calls of the changed instance from the change to its notice; undefined where nothing was noticed. Other instances' false notices are counted. */
-function noticeOf(given: { readonly seed: number; readonly factor: number; readonly callsPerS: number }) {
+function noticeOf(given: { readonly seed: number; readonly factor: number; readonly callsPerS: number; readonly whole?: true }) {
   const calls = generatedScenario({
     name: 'change',
     fleet,
@@ -47,7 +48,7 @@ function noticeOf(given: { readonly seed: number; readonly factor: number; reado
       const changed = end.instance === 2 && given.factor !== 1 && end.arrivedMs >= atMs
       if (changed) after++
       const change = watches[end.instance]!.add({
-        tpotMs: end.outputTokens > 1 ? (end.endedMs - end.firstTokenMs) / (end.outputTokens - 1) : Number.NaN,
+        tpotMs: given.whole ? (end.endedMs - end.placedMs) / Math.max(1, end.outputTokens) : ownPace(end),
         promptTokens: end.call.promptTokens,
         inFlight: inFlight.get(end.call.call.callId) ?? 0,
       })
@@ -58,6 +59,14 @@ function noticeOf(given: { readonly seed: number; readonly factor: number; reado
   }).run()
   return { noticed, falseNotices }
 }
+
+const ownPace = ({ outputTokens, endedMs, firstTokenMs }: CallEnd): number =>
+  outputTokens > 1 ? (endedMs - firstTokenMs) / (outputTokens - 1) : Number.NaN
+
+test('a doubled time is noticed from whole answers too, and none where there is none', () => {
+  expect(noticeOf({ seed: 1, factor: 2, callsPerS: 60, whole: true }).noticed).toBeLessThanOrEqual(500)
+  for (const callsPerS of [30, 75]) expect(noticeOf({ seed: 2, factor: 1, callsPerS, whole: true }).falseNotices).toBe(0)
+})
 
 for (const factor of [2, 0.5, 1.5])
   test(`an instance whose steps take ${factor} times as long is noticed within 500 calls`, () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { freshDoubles, freshFloats, freshShorts } from '../../plugin/prediction/cells.ts'
+import { freshDoubles, freshFloats, freshShorts } from '../../plugin/call/cells.ts'
 import { roundToHalves } from '../../plugin/prediction/half.ts'
 
 function rounded(values: readonly number[]): { readonly singles: Float32Array; readonly halves: Float16Array } {

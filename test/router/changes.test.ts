@@ -13,7 +13,7 @@ import { createRouterBench } from '../fakes/router.ts'
 const PROFILE = profileNamed('v100-llama-2-7b')
 
 /** A router whose instances answer with a pace that the test sets; what was found of them is kept. */
-function watchedRouter() {
+function watchedRouter(stream = true) {
   const found: Finding[] = []
   const counted: string[] = []
   let nowUnixMs = 1e12
@@ -34,7 +34,7 @@ function watchedRouter() {
     const before = found.length
     for (let i = 1; i <= calls; i++) {
       nowUnixMs += 100
-      const ticket = (await bench.router.place(sketchCall({ callId: ++callId }), { gateway: 'test' })) as LiveTicket
+      const ticket = (await bench.router.place(sketchCall({ callId: ++callId, stream }), { gateway: 'test' })) as LiveTicket
       const tpotMs = 20 * (factors.get(ticket.instance.name) ?? 1) * Math.exp(0.2 * (rng.next() + rng.next() - 1))
       ticket.settle({
         kind: 'completed',
@@ -87,6 +87,14 @@ test('an instance that became twice as slow is noticed within 500 calls, told on
   expect(await serve(1_000)).toBeLessThanOrEqual(1_000)
   expect(found[1]).toMatchObject({ kind: 'change over', instance: 'i1' })
   expect(changes.shapeOf(instance('i1'), PROFILE)).toBe(PROFILE)
+})
+
+test('answers that come whole tell it as well', async () => {
+  const { found, serve, slow } = watchedRouter(false)
+  expect(await serve(4_000)).toBeNaN()
+  slow('i1', 2)
+  expect(await serve(1_000)).toBeLessThanOrEqual(1_000)
+  expect(found).toMatchObject([{ kind: 'instance changed', instance: 'i1' }])
 })
 
 test('without a profile the shape of the configured speed is taken as slow as was observed', async () => {

@@ -24,14 +24,14 @@ test('a pool that is off is placed by its fallback policy, and explores nothing'
   expect(bench.calls().every(({ decision }) => !decision.explored)).toBe(true)
 })
 
-test('in shadow the fallback policy is obeyed, and the policy is asked about every call', async () => {
-  const bench = createRouterBench({ pool: { ...POOL, mode: 'shadow' } })
+test('in mode observe the fallback policy is obeyed, and the policy is asked about every call', async () => {
+  const bench = createRouterBench({ pool: { ...POOL, mode: 'observe' } })
   expect(await policiesOf(bench, 40)).toEqual(new Map([['round-robin', 40]]))
-  expect(bench.counted.filter((what) => what === 'shadow agreed' || what === 'shadow differed')).toHaveLength(40)
+  expect(bench.counted.filter((what) => what === 'observed policy agreed' || what === 'observed policy differed')).toHaveLength(40)
 })
 
-test('a canary places its share of the calls, and the fallback policy the others (4.5 sigma over 4,000 calls)', async () => {
-  const bench = createRouterBench({ pool: { ...POOL, mode: 'canary', canaryRatio: 0.3, explorationRatio: 0.2 } })
+test('in mode share the policy places its share of the calls, and the fallback policy the others (4.5 sigma over 4,000 calls)', async () => {
+  const bench = createRouterBench({ pool: { ...POOL, mode: 'share', shareRatio: 0.3, explorationRatio: 0.2 } })
   const seen = await policiesOf(bench, 4_000)
   const share = (seen.get('least-request') ?? 0) / 4_000
   expect(Math.abs(share - 0.3), `${share}`).toBeLessThan(4.5 * Math.sqrt((0.3 * 0.7) / 4_000))

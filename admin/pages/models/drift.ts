@@ -21,7 +21,7 @@ export function driftModel(control: Control, mayAct: boolean): Model {
   const days = control.drift.days({ limit: DAYS_SHOWN })
   return {
     aside: aside && { why: aside.why, by: aside.by, rule: aside.rule, at: formatInstant(aside.sinceUnixMs) },
-    subject: days[0]?.subject,
+    subject: days[0] && (days[0].subject === 'shipped' ? 'the shipped policy' : days[0].subject),
     days: days.map((day) => {
       const figures = parsedObject(day.numbers)
       return {

@@ -76,7 +76,7 @@ function scheduleModel(night: NightFacts | undefined, nowUnixMs: number): Model 
     words: cronstrue.toString(night.schedule, { use24HourTimeFormat: true }),
     cron: night.schedule,
     zone: `${night.timeZone}, each up to ${night.jitterMinutes} min later`,
-    hint: `Each reads the last ${night.days} days. ${AFTERWARDS[night.afterwards] ?? ''}`,
+    hint: `Each reads the last ${night.days === 1 ? 'day' : `${night.days} days`}. ${AFTERWARDS[night.afterwards] ?? ''}`,
     next: next.map((at) => ({ at: formatInstant(at.getTime()), in: formatDuration(at.getTime() - nowUnixMs) })),
   }
 }

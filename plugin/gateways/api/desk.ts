@@ -8,7 +8,7 @@ import type { Directory, Matched } from './directory.ts'
 import { Problem, refusedPlacement } from './problems.ts'
 import { failureOf, leftOutcome, outcomeOf, unknownOutcome } from './reports.ts'
 import type { Held, OutcomeReport, Placed, PlaceRequest, ProgressReport, ProgressState, SettledState } from './schemas.ts'
-import { Book, type Stay } from './stay.ts'
+import { Abandon, Book, type Stay } from './stay.ts'
 import { understandCall } from './understanding.ts'
 
 /** What the desk works with. */
@@ -169,7 +169,7 @@ export class Desk {
   #enter(asking: Asking): Stay {
     const { request } = asking
     const { call, matched, options } = this.#read(asking)
-    const abandon = new AbortController()
+    const abandon = new Abandon()
     const stay: Stay = {
       id: formatId(call.callId),
       key: request.key,
@@ -181,11 +181,11 @@ export class Desk {
       askedMs: options.arrivedMs,
     }
     this.#book.enter(stay)
-    this.#parts.router.place(call, { ...options, signal: abandon.signal }).then(
+    this.#parts.router.place(call, asked(options, abandon)).then(
       (ticket) => {
         stay.waiting = { kind: 'placed', ticket }
         // Given up while it was held, and placed all the same.
-        if (abandon.signal.aborted) ticket.settle(leftOutcome(this.#elapsedMs(stay)))
+        if (abandon.isGiven) ticket.settle(leftOutcome(this.#elapsedMs(stay)))
       },
       (error: unknown) => {
         stay.waiting = { kind: 'refused', error: error instanceof Error ? error : new Error(String(error)) }
@@ -263,7 +263,7 @@ export class Desk {
   #end(stay: Stay, outcome: Outcome): void {
     if (!this.#leaveBook(stay)) return
     if (stay.waiting.kind === 'placed') stay.waiting.ticket.settle(outcome)
-    else stay.abandon.abort()
+    else stay.abandon.give()
   }
 
   #leaveBook(stay: Stay): boolean {
@@ -274,6 +274,16 @@ export class Desk {
 
   #elapsedMs(stay: Stay): number {
     return this.#parts.clock.nowMs() - stay.arrivedMs
+  }
+}
+
+/** The signal is made where the router looks at it: calls that are placed at once never wait for it. */
+function asked(options: PlaceOptions, abandon: Abandon): PlaceOptions {
+  return {
+    ...options,
+    get signal() {
+      return abandon.signal
+    },
   }
 }
 

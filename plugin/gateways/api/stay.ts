@@ -7,12 +7,32 @@ export type Waiting =
   | { readonly kind: 'placed'; readonly ticket: Ticket }
   | { readonly kind: 'refused'; readonly error: PlacementError | Error }
 
+/** Whether a held call was given up; its signal is made only for who looks at it, which costs more than all else of a stay. */
+export class Abandon {
+  #controller: AbortController | undefined
+  #isGiven = false
+
+  get isGiven(): boolean {
+    return this.#isGiven
+  }
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController()
+    if (this.#isGiven) this.#controller.abort()
+    return this.#controller.signal
+  }
+
+  give(): void {
+    this.#isGiven = true
+    this.#controller?.abort()
+  }
+}
+
 /** One placement from asking to its end. Whoever ends it takes it out of the book first. */
 export interface Stay {
   readonly id: string
   readonly key: string | undefined
   readonly arrivedMs: number
-  readonly abandon: AbortController
+  readonly abandon: Abandon
   /** The candidates of the latest attempt; absent where all of the pool may take it. */
   matched: Matched | undefined
   waiting: Waiting

@@ -14,8 +14,11 @@ export interface AuditEntry {
   readonly after: string | null
 }
 
+/** What is written of a deed; the time is the writer's. */
+export type AuditDeed = Pick<AuditEntry, 'who' | 'address' | 'action' | 'subject'> & { readonly before?: string; readonly after?: string }
+
 export interface Audit {
-  append(entry: Pick<AuditEntry, 'who' | 'address' | 'action' | 'subject'> & { readonly before?: string; readonly after?: string }): number
+  append(deed: AuditDeed): number
   /** Newest first. */
   list(page: Page & AuditFilter): AuditEntry[]
   /** Everybody and every action there is an entry of, in order. */
@@ -41,13 +44,16 @@ export interface Settings {
 
 const ENTRY = 'audit_id AS auditId, at_unix_ms AS atUnixMs, who, address, action, subject, before, after'
 
+/** Adds a row, within whatever transaction is open. */
+export function addAudit(door: Door, { who, address, action, subject, before, after }: AuditDeed, nowUnixMs: number): number {
+  const sql = 'INSERT INTO audit (at_unix_ms, who, address, action, subject, before, after) VALUES (?, ?, ?, ?, ?, ?, ?)'
+  return door.run(sql, [nowUnixMs, who, address, action, subject, before ?? null, after ?? null]).lastId
+}
+
 /** The audit as stored behind `door`; rows are only ever added. */
 export function createAudit(door: Door, clock: Clock): Audit {
   return {
-    append({ who, address, action, subject, before, after }) {
-      const sql = 'INSERT INTO audit (at_unix_ms, who, address, action, subject, before, after) VALUES (?, ?, ?, ?, ?, ?, ?)'
-      return door.run(sql, [clock.nowUnixMs(), who, address, action, subject, before ?? null, after ?? null]).lastId
-    },
+    append: (deed) => addAudit(door, deed, clock.nowUnixMs()),
     list({ beforeId, limit, who, action, text, sinceUnixMs, untilUnixMs }) {
       const sql = `SELECT ${ENTRY} FROM audit WHERE audit_id < @before AND (@who IS NULL OR who = @who)
         AND (@action IS NULL OR action = @action) AND at_unix_ms >= @since AND at_unix_ms < @until

@@ -1,10 +1,9 @@
 import type { Finding } from '../rows.ts'
+import { addAudit } from './audit.ts'
 import type { Door } from './door.ts'
 import { forgetInstanceChange, rememberInstanceChange } from './instance-changes.ts'
+import { addNotice } from './notices.ts'
 import { endTrial, TRIAL_RUNNER } from './trials.ts'
-
-const AUDIT = 'INSERT INTO audit (at_unix_ms, who, address, action, subject, before, after) VALUES (?, ?, ?, ?, ?, ?, ?)'
-const NOTICE = 'INSERT INTO notice (at_unix_ms, tone, text, href) VALUES (?, ?, ?, ?)'
 
 /** Keeps what the router found, with audit row and notice, in one transaction. */
 export function keepFinding(door: Door, finding: Finding, nowUnixMs: number): void {
@@ -21,6 +20,6 @@ function keepChange(door: Door, finding: Exclude<Finding, { kind: 'trial over' }
     if (!forgetInstanceChange(door, finding)) return
   } else rememberInstanceChange(door, finding)
   const text = `${instance} of pool ${pool}: ${words}`
-  door.run(AUDIT, [nowUnixMs, TRIAL_RUNNER, '', kind, `${pool} / ${instance}`, null, words])
-  door.run(NOTICE, [nowUnixMs, isOver ? 'good' : 'warn', text, '/fleet'])
+  addAudit(door, { who: TRIAL_RUNNER, address: '', action: kind, subject: `${pool} / ${instance}`, after: words }, nowUnixMs)
+  addNotice(door, { tone: isOver ? 'good' : 'warn', text, href: '/fleet' }, nowUnixMs)
 }

@@ -14,6 +14,12 @@ export interface IntentRecord extends Intent {
   readonly doneUnixMs: number | null
 }
 
+/** Adds an intent, within whatever transaction is open. */
+export function addIntent(door: Door, { kind, subject, askedBy }: Pick<Intent, 'kind' | 'subject' | 'askedBy'>, nowUnixMs: number): number {
+  const sql = 'INSERT INTO intent (kind, subject, asked_by, asked_unix_ms) VALUES (?, ?, ?, ?)'
+  return door.run(sql, [kind, JSON.stringify(subject ?? null), askedBy, nowUnixMs]).lastId
+}
+
 /** Where pages go on: newest first, `limit` rows (at most 500) with ids below `beforeId`. */
 export interface Page {
   readonly beforeId?: number
@@ -22,7 +28,7 @@ export interface Page {
 
 export interface Intents {
   /** Asks; `subject` is kept as JSON, for drain and undrain `{ pool, instance }`. Gives the new intent's id. */
-  append(intent: { readonly kind: string; readonly subject: unknown; readonly askedBy: string }): number
+  append(intent: Pick<Intent, 'kind' | 'subject' | 'askedBy'>): number
   get(intentId: number): IntentRecord | undefined
   /** Newest first. */
   list(page: Page & { readonly state?: IntentState }): IntentRecord[]
@@ -62,10 +68,7 @@ export function createIntents(door: Door, clock: Clock): Intents {
     return stored === undefined ? undefined : parsed(stored)
   }
   return {
-    append({ kind, subject, askedBy }) {
-      const sql = 'INSERT INTO intent (kind, subject, asked_by, asked_unix_ms) VALUES (?, ?, ?, ?)'
-      return door.run(sql, [kind, JSON.stringify(subject ?? null), askedBy, clock.nowUnixMs()]).lastId
-    },
+    append: (intent) => addIntent(door, intent, clock.nowUnixMs()),
     get,
     list({ beforeId, limit, state }) {
       const sql = `SELECT ${INTENT} FROM intent WHERE intent_id < ? AND (? IS NULL OR state = ?) ORDER BY intent_id DESC LIMIT ?`

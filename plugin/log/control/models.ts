@@ -1,6 +1,8 @@
 import type { Clock } from '../../clock.ts'
+import { addAudit } from './audit.ts'
 import type { Door } from './door.ts'
-import { type Page, pageLimit } from './intents.ts'
+import { addIntent, type Page, pageLimit } from './intents.ts'
+import { addNotice } from './notices.ts'
 
 export type ModelKind = 'length' | 'policy' | 'profile'
 export type ModelAlias = 'champion' | 'challenger' | 'previous'
@@ -182,12 +184,15 @@ function change(door: Door, { kind, action, toId, asked, nowUnixMs }: Change): C
   const to = toId === null ? undefined : getModel(door, toId)
   seat(door, kind, { championId: toId, previousId: action === 'promote' ? (from?.modelId ?? null) : null })
   const promotionId = note(door, { kind, action, modelId: toId, fromModelId: from?.modelId ?? null, ...asked, atUnixMs: nowUnixMs })
-  const audit = 'INSERT INTO audit (at_unix_ms, who, address, action, subject, before, after) VALUES (?, ?, ?, ?, ?, ?, ?)'
   const version = (model: ModelRecord | undefined): string => model?.version ?? 'shipped'
-  door.run(audit, [nowUnixMs, asked.who, asked.address ?? '', `${action} model`, kind, version(from), `${version(to)}: ${asked.why}`])
+  const { who, why, address = '' } = asked
+  addAudit(
+    door,
+    { who, address, action: `${action} model`, subject: kind, before: version(from), after: `${version(to)}: ${why}` },
+    nowUnixMs,
+  )
   const subject: ServeSubject = { promotionId, kind, modelId: toId }
-  const intent = `INSERT INTO intent (kind, subject, asked_by, asked_unix_ms) VALUES ('serve', ?, ?, ?)`
-  return { promotionId, intentId: door.run(intent, [JSON.stringify(subject), asked.who, nowUnixMs]).lastId }
+  return { promotionId, intentId: addIntent(door, { kind: 'serve', subject, askedBy: who }, nowUnixMs) }
 }
 
 function seat(door: Door, kind: ModelKind, ids: { readonly championId: number | null; readonly previousId: number | null }): void {
@@ -215,6 +220,6 @@ export function undoPromotion(
   const { kind, modelId, fromModelId } = made
   seat(door, kind, { championId: fromModelId, previousId: fromModelId === null ? null : servedBefore(door, kind, fromModelId) })
   const text = `A ${kind} model was refused and the previous one serves on: ${why}`
-  door.run(`INSERT INTO notice (at_unix_ms, tone, text, href) VALUES (?, 'bad', ?, '/models')`, [nowUnixMs, text])
+  addNotice(door, { tone: 'bad', text, href: '/models' }, nowUnixMs)
   note(door, { kind, action: 'refused', modelId: fromModelId, fromModelId: modelId, who: 'router', why, atUnixMs: nowUnixMs })
 }

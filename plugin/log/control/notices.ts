@@ -11,8 +11,11 @@ export interface Notice {
   readonly href: string | null
 }
 
+/** What a notice says; the time is the writer's. */
+export type NoticeWords = Pick<Notice, 'tone' | 'text'> & { readonly href?: string }
+
 export interface Notices {
-  append(notice: Pick<Notice, 'tone' | 'text'> & { readonly href?: string }): number
+  append(notice: NoticeWords): number
   /** Those not closed, newest first, at most NOTICES_MAX. */
   open(): Notice[]
   /** False when it was closed before. */
@@ -22,13 +25,15 @@ export interface Notices {
 /** A page shows no more. */
 const NOTICES_MAX = 20
 
+/** Adds a notice, within whatever transaction is open. */
+export function addNotice(door: Door, { tone, text, href }: NoticeWords, nowUnixMs: number): number {
+  return door.run('INSERT INTO notice (at_unix_ms, tone, text, href) VALUES (?, ?, ?, ?)', [nowUnixMs, tone, text, href ?? null]).lastId
+}
+
 /** Notices as stored behind `door`. */
 export function createNotices(door: Door, clock: Clock): Notices {
   return {
-    append({ tone, text, href }) {
-      const sql = 'INSERT INTO notice (at_unix_ms, tone, text, href) VALUES (?, ?, ?, ?)'
-      return door.run(sql, [clock.nowUnixMs(), tone, text, href ?? null]).lastId
-    },
+    append: (notice) => addNotice(door, notice, clock.nowUnixMs()),
     open: () =>
       door.all<Notice>(
         `SELECT notice_id AS noticeId, at_unix_ms AS atUnixMs, tone, text, href FROM notice WHERE closed_unix_ms IS NULL

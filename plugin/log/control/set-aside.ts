@@ -1,4 +1,6 @@
+import { addAudit } from './audit.ts'
 import type { Door } from './door.ts'
+import { addNotice } from './notices.ts'
 
 /** The learned policy was set aside: the best rule that is known places in its stead. */
 export interface SetAside {
@@ -48,13 +50,8 @@ export function rememberSetAside(
     door.run('DELETE FROM setting WHERE key = ?', [KEY])
     door.run(set, [TAKEN_UP_KEY, String(nowUnixMs), nowUnixMs])
   }
-  const audit = 'INSERT INTO audit (at_unix_ms, who, address, action, subject, before, after) VALUES (?, ?, ?, ?, ?, ?, ?)'
-  door.run(audit, [nowUnixMs, askedBy, '', kind, 'learned policy', null, why])
-  const text = kind === SET_ASIDE ? `The learned policy is set aside: ${why}` : `The learned policy decides again: ${why}`
-  door.run('INSERT INTO notice (at_unix_ms, tone, text, href) VALUES (?, ?, ?, ?)', [
-    nowUnixMs,
-    kind === SET_ASIDE ? 'bad' : 'good',
-    text,
-    '/models#drift',
-  ])
+  addAudit(door, { who: askedBy, address: '', action: kind, subject: 'learned policy', after: why }, nowUnixMs)
+  const isAside = kind === SET_ASIDE
+  const text = isAside ? `The learned policy is set aside: ${why}` : `The learned policy decides again: ${why}`
+  addNotice(door, { tone: isAside ? 'bad' : 'good', text, href: '/models#drift' }, nowUnixMs)
 }

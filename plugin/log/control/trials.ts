@@ -1,7 +1,9 @@
 import type { Clock } from '../../clock.ts'
+import { addAudit } from './audit.ts'
 import type { Door } from './door.ts'
-import { type Page, pageLimit } from './intents.ts'
+import { addIntent, type Page, pageLimit } from './intents.ts'
 import type { Asked, ModelKind } from './models.ts'
+import { addNotice } from './notices.ts'
 
 export type TrialMode = 'shadow' | 'canary'
 export type TrialState = 'running' | 'ended' | 'withdrawn' | 'refused'
@@ -67,9 +69,6 @@ const TRIAL = `trial_id AS trialId, mode, state, length_model_id AS lengthModelI
   blocks_planned AS blocksPlanned, seed, asked_by AS askedBy, started_unix_ms AS startedUnixMs, ended_unix_ms AS endedUnixMs,
   ended_by AS endedBy, ended_why AS endedWhy, result`
 
-const AUDIT = 'INSERT INTO audit (at_unix_ms, who, address, action, subject, before, after) VALUES (?, ?, ?, ?, ?, ?, ?)'
-const INTENT = 'INSERT INTO intent (kind, subject, asked_by, asked_unix_ms) VALUES (?, ?, ?, ?)'
-
 /** Who ends a trial without being told of it: the process that runs it. */
 export const TRIAL_RUNNER = 'router'
 
@@ -89,9 +88,10 @@ export function createTrials(door: Door, clock: Clock): Trials {
         const plan = [shareRatio, blockMs, washoutMs, blocksPlanned, seed]
         const trialId = door.run(sql, [mode, ...ids, ...plan, asked.who, now]).lastId
         const told = `${Object.values(models).join(', ')}: ${asked.why}`
-        door.run(AUDIT, [now, asked.who, asked.address ?? '', `start ${mode}`, `trial ${trialId}`, null, told])
+        const { who, address = '' } = asked
+        addAudit(door, { who, address, action: `start ${mode}`, subject: `trial ${trialId}`, after: told }, now)
         const subject: TrialSubject = { trialId }
-        return { trialId, intentId: door.run(INTENT, ['try', JSON.stringify(subject), asked.who, now]).lastId }
+        return { trialId, intentId: addIntent(door, { kind: 'try', subject, askedBy: who }, now) }
       })
     },
     running,
@@ -112,11 +112,11 @@ export function endTrial(door: Door, { trialId, state, by, why, address = '' }: 
   if (door.run(sql, [state, nowUnixMs, by, why, trialId]).changes === 0) return false
   const { mode } = door.get<{ mode: TrialMode }>('SELECT mode FROM trial WHERE trial_id = ?', [trialId]) ?? { mode: 'canary' }
   const done = state === 'withdrawn' ? 'withdraw' : state === 'refused' ? 'refuse' : 'end'
-  door.run(AUDIT, [nowUnixMs, by, address, `${done} ${mode}`, `trial ${trialId}`, 'running', why])
+  addAudit(door, { who: by, address, action: `${done} ${mode}`, subject: `trial ${trialId}`, before: 'running', after: why }, nowUnixMs)
   if (state !== 'ended') {
     const text = `${mode === 'canary' ? 'Canary' : 'Shadow'} ${trialId} was ${state}: ${why}`
-    door.run(`INSERT INTO notice (at_unix_ms, tone, text, href) VALUES (?, 'bad', ?, '/models')`, [nowUnixMs, text])
+    addNotice(door, { tone: 'bad', text, href: '/models' }, nowUnixMs)
   }
-  if (by !== TRIAL_RUNNER) door.run(INTENT, ['end trial', JSON.stringify({ trialId } satisfies TrialSubject), by, nowUnixMs])
+  if (by !== TRIAL_RUNNER) addIntent(door, { kind: 'end trial', subject: { trialId } satisfies TrialSubject, askedBy: by }, nowUnixMs)
   return true
 }

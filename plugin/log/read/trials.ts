@@ -1,3 +1,4 @@
+import { firstIdAt } from './ids.ts'
 import type { Query } from './reader.ts'
 
 /** One block of a canary with what its calls came to: the unit of the switchback estimate. Wash-out calls are not in it. */
@@ -31,8 +32,11 @@ export interface ShadowScore {
   readonly challengerError: number | null
 }
 
-/** Blocks of a trial in order; those that have begun. */
-export function readBlocks(query: Query, trialId: number): BlockScore[] {
+/** A call arrives at most so long before the block that it is decided in: longer than any is held. */
+const HELD_MOST_MS = 600_000
+
+/** Blocks of a trial in order, those that have begun; with `fromUnixMs` those that begin then or later. */
+export function readBlocks(query: Query, trialId: number, fromUnixMs = 0): BlockScore[] {
   return query.all<BlockScore>(
     `SELECT b.block, b.arm, b.from_unix_ms AS fromUnixMs, b.to_unix_ms AS toUnixMs, count(c.call_id) AS calls,
       coalesce(sum(c.outcome = 'completed'), 0) AS completed,
@@ -42,10 +46,37 @@ export function readBlocks(query: Query, trialId: number): BlockScore[] {
       avg(CASE WHEN c.outcome = 'completed' THEN c.ttft_ms END) AS meanTtftMs,
       coalesce(sum(CASE WHEN c.outcome = 'completed' THEN coalesce(c.prompt_tokens, c.prompt_tokens_estimate) END), 0) AS promptTokens,
       coalesce(sum(CASE WHEN c.outcome = 'completed' THEN c.output_tokens END), 0) AS outputTokens
-     FROM switchback_block b LEFT JOIN (SELECT * FROM call WHERE trial_id = @trialId AND washout = 0) c ON c.block = b.block
-     WHERE b.trial_id = @trialId GROUP BY b.block ORDER BY b.block`,
-    { trialId },
+     FROM switchback_block b LEFT JOIN (SELECT * FROM call WHERE trial_id = @trialId AND washout = 0 AND call_id >= @fromId) c ON c.block = b.block
+     WHERE b.trial_id = @trialId AND b.from_unix_ms >= @fromUnixMs GROUP BY b.block ORDER BY b.block`,
+    { trialId, fromUnixMs, fromId: firstIdAt(Math.max(0, fromUnixMs - HELD_MOST_MS)) },
   )
+}
+
+/** Blocks that are over are kept: each page reads the newest ones alone. */
+export interface TrialBlocks {
+  blocks(query: Query, trialId: number, nowUnixMs: number): readonly BlockScore[]
+}
+
+/** Longer than any call of a block lives: after it its scores stand still. */
+const SETTLED_AFTER_MS = 3_600_000
+/** Trials kept; a page speaks of one or two. */
+const TRIALS_KEPT_MAX = 4
+
+/** Blocks with an empty memory. */
+export function createTrialBlocks(): TrialBlocks {
+  const kept = new Map<number, readonly BlockScore[]>()
+  return {
+    blocks(query, trialId, nowUnixMs) {
+      const before = kept.get(trialId) ?? []
+      const fresh = readBlocks(query, trialId, before.at(-1)?.toUnixMs ?? 0)
+      const all = [...before, ...fresh]
+      kept.delete(trialId)
+      if (kept.size >= TRIALS_KEPT_MAX) kept.delete(kept.keys().next().value ?? trialId)
+      const open = all.findIndex(({ toUnixMs }) => toUnixMs >= nowUnixMs - SETTLED_AFTER_MS)
+      kept.set(trialId, open < 0 ? all : all.slice(0, open))
+      return all
+    },
+  }
 }
 
 /** What a trial's shadow said beside what was done. */

@@ -1,4 +1,4 @@
-import { freshFloats } from '../cells.ts'
+import { freshFloats } from '../../call/cells.ts'
 import { HAND_FEATURES, writeHandFeatures } from './hand-features.ts'
 import { Scanner } from './scan.ts'
 import { createVocabulary } from './vocabulary.ts'

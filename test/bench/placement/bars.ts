@@ -21,7 +21,14 @@ const GAINS: Readonly<Record<string, number>> = {
   'azure-code': 0.18,
 }
 /** Scenarios whose calls come faster than the fleet can serve them. */
-const OVERLOAD = ['paper-v100x4@14', 'paper-v100x4@20', 'paper-v100x8@40', 'v100x4@40', 'azure-chat-over', 'azure-code-over']
+export const OVERLOAD: readonly string[] = [
+  'paper-v100x4@14',
+  'paper-v100x4@20',
+  'paper-v100x8@40',
+  'v100x4@40',
+  'azure-chat-over',
+  'azure-code-over',
+]
 const TAILS = [
   { name: 'tail:paper-v100x4@20:ttftP99Ratio', scenario: 'paper-v100x4@20', measure: 'p99TtftMs', most: 1 },
   { name: 'tail:paper-v100x4@20:e2eP99Ratio', scenario: 'paper-v100x4@20', measure: 'p99E2eMs', most: 1.1 },

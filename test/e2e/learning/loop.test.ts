@@ -23,7 +23,7 @@ test('a day, a night, a canary and a day after: every step is there, no call is 
   } finally {
     await site.close()
   }
-}, 400_000)
+}, 900_000)
 
 function expectLoop({ control, reader }: LearningSite, result: LoopResult, lines: readonly string[]): void {
   expect([result.before.failed, result.after.failed]).toEqual([0, 0])

@@ -1,15 +1,15 @@
 import type { Distribution, Policy } from './policy.ts'
 
 /**
- * `obeyed` with another policy in its shadow: the shadow is asked about every call and keeps its state, and nothing of what it says is followed. `count` is
+ * `obeyed` with another policy that is observed beside it: asked about every call, with its state, and nothing of what it says is followed. `count` is
  * told whether both want the same instance, so that an operator sees how much would change before anything does.
  */
-export function createShadowed(parts: {
+export function createObserved(parts: {
   readonly obeyed: Policy
-  readonly shadow: Policy
+  readonly observed: Policy
   readonly count: (what: string) => void
 }): Policy {
-  const { obeyed, shadow, count } = parts
+  const { obeyed, observed, count } = parts
   let scratch: Distribution = { costs: new Float64Array(64), probabilities: new Float64Array(64) }
   return {
     name: obeyed.name,
@@ -19,19 +19,19 @@ export function createShadowed(parts: {
       if (scratch.costs.length < candidates.count)
         scratch = { costs: new Float64Array(2 * candidates.count), probabilities: new Float64Array(2 * candidates.count) }
       try {
-        shadow.distribute(candidates, call, scratch)
-        count(overlap(candidates.count, out, scratch) >= 0.5 ? 'shadow agreed' : 'shadow differed')
+        observed.distribute(candidates, call, scratch)
+        count(overlap(candidates.count, out, scratch) >= 0.5 ? 'observed policy agreed' : 'observed policy differed')
       } catch {
-        count('shadow failed')
+        count('observed policy failed')
       }
     },
     onPlaced(instance, call, placed) {
       obeyed.onPlaced?.(instance, call, placed)
-      shadow.onPlaced?.(instance, call, placed)
+      observed.onPlaced?.(instance, call, placed)
     },
     onSettled(instance, call, settled) {
       obeyed.onSettled?.(instance, call, settled)
-      shadow.onSettled?.(instance, call, settled)
+      observed.onSettled?.(instance, call, settled)
     },
   }
 }

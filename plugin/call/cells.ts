@@ -11,12 +11,15 @@ let doubles = new Float64Array(SLAB_NUMBERS)
 let doublesUsed = 0
 let floats = new Float32Array(SLAB_NUMBERS)
 let floatsUsed = 0
+let words = new Uint32Array(SLAB_NUMBERS)
+let wordsUsed = 0
 let shorts = new Uint16Array(2 * SLAB_NUMBERS)
 let shortsUsed = 0
 
-/** `count` zeros, at most SLAB_NUMBERS. Not to be handed to another thread: the whole slab would go. */
+/** `count` zeros; more than a slab has are an array of their own. To be handed to another thread packed (log/packing.ts), not as it is: the whole slab would go. */
 export function freshDoubles(count: number): Float64Array {
   if (doublesUsed + count > doubles.length) {
+    if (count > doubles.length) return new Float64Array(count)
     doubles = new Float64Array(SLAB_NUMBERS)
     doublesUsed = 0
   }
@@ -27,6 +30,7 @@ export function freshDoubles(count: number): Float64Array {
 /** As `freshDoubles`, in single precision. */
 export function freshFloats(count: number): Float32Array {
   if (floatsUsed + count > floats.length) {
+    if (count > floats.length) return new Float32Array(count)
     floats = new Float32Array(SLAB_NUMBERS)
     floatsUsed = 0
   }
@@ -34,9 +38,21 @@ export function freshFloats(count: number): Float32Array {
   return floats.subarray(floatsUsed - count, floatsUsed)
 }
 
-/** As `freshDoubles`, in 16 bits, at most twice as many. */
+/** As `freshDoubles`, in 32 bits. */
+export function freshWords(count: number): Uint32Array {
+  if (wordsUsed + count > words.length) {
+    if (count > words.length) return new Uint32Array(count)
+    words = new Uint32Array(SLAB_NUMBERS)
+    wordsUsed = 0
+  }
+  wordsUsed += count
+  return words.subarray(wordsUsed - count, wordsUsed)
+}
+
+/** As `freshDoubles`, in 16 bits. */
 export function freshShorts(count: number): Uint16Array {
   if (shortsUsed + count > shorts.length) {
+    if (count > shorts.length) return new Uint16Array(count)
     shorts = new Uint16Array(2 * SLAB_NUMBERS)
     shortsUsed = 0
   }
