@@ -28,6 +28,8 @@ export async function runTrainPolicy(command: TrainPolicyCommand): Promise<void>
   mkdirSync(folder, { recursive: true })
   const spec: DomainSpec = { kind: 'broad', ...(command.data === undefined ? {} : { dataDir: resolve(command.data) }) }
   const { traces } = await Domain.open(spec)
+  const champion = command.from === undefined ? undefined : readPolicyModel(resolve(command.from))
+  const from = champion ? { from: champion.version } : {}
   const given = { generations: command.generations, population: command.population, tasks: command.tasks }
   const plan = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
   const objective = { ...OBJECTIVE, kind: command.objective }
@@ -39,11 +41,11 @@ export async function runTrainPolicy(command: TrainPolicyCommand): Promise<void>
   const trained = await trainPolicy({
     domain: spec,
     seed: command.seed,
-    plan: { ...(command.from === undefined ? SEARCH_PLAN : REFINING_PLAN), ...plan },
+    plan: { ...(champion ? REFINING_PLAN : SEARCH_PLAN), ...plan },
     objective,
     workers: command.workers,
     enough: stop.signal,
-    ...(command.from === undefined ? {} : { champion: readPolicyModel(resolve(command.from)) }),
+    ...(champion ? { champion } : {}),
     told: (progress) => console.log(describe(progress, systemClock.nowMs() - startedMs)),
     kept: (parameters, generation) =>
       writePolicyModel(
@@ -55,6 +57,7 @@ export async function runTrainPolicy(command: TrainPolicyCommand): Promise<void>
           seed: command.seed,
           traces,
           objective,
+          ...from,
           generation,
         }),
       ),
@@ -65,6 +68,7 @@ export async function runTrainPolicy(command: TrainPolicyCommand): Promise<void>
     seed: command.seed,
     traces,
     objective,
+    ...from,
     trained,
     trainedMinutes: (systemClock.nowMs() - startedMs) / 60_000,
   })

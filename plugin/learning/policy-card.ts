@@ -11,6 +11,8 @@ export interface CardParts {
   readonly seed: number
   readonly traces: readonly string[]
   readonly objective: Objective
+  /** Version of the model that the search went on from; the heuristic without. */
+  readonly from?: string
   readonly trained?: TrainedPolicy
   /** Of an unfinished training: how far it was. */
   readonly generation?: number
@@ -19,7 +21,7 @@ export interface CardParts {
 
 /** The card of a policy; where it is finished, with its losses on the validation tasks before and after. */
 export function createPolicyCard(parts: CardParts): PolicyCard {
-  const { version, command, seed, traces, objective, trained, trainedMinutes } = parts
+  const { version, command, seed, traces, objective, from, trained, trainedMinutes } = parts
   const plan = trained?.plan ?? SEARCH_PLAN
   const generations = parts.generation ?? trained?.history.length ?? 0
   const { families = [], start = [], result = [] } = trained?.validation ?? {}
@@ -30,6 +32,7 @@ export function createPolicyCard(parts: CardParts): PolicyCard {
     featureHash: LEARNED_FEATURE_HASH,
     command,
     seed,
+    ...(from === undefined ? {} : { from }),
     generations,
     plan: { ...plan, generations },
     objective: { ...objective },

@@ -26,6 +26,8 @@ export interface PolicyCard {
   /** Makes the same file on the same machine. */
   readonly command: string
   readonly seed: number
+  /** Version of the model that the search went on from; the heuristic without. */
+  readonly from?: string
   readonly generations: number
   readonly plan: Readonly<Record<string, number>>
   readonly objective: Readonly<Record<string, number | string>>

@@ -34,7 +34,7 @@ export const OBJECTIVE: Objective = {
   e2eP99Ratio: 1.1,
   ttftP99Ratio: 1.12,
   overE2eP99Ratio: 1.09,
-  overTtftP99Ratio: 1,
+  overTtftP99Ratio: 1.25,
   lostWeight: 10,
   beyondGoalWeight: 0.15,
 }

@@ -65,10 +65,10 @@ const alone = (profile: string, count: number): TaskPlan['machines'] => [{ profi
  */
 export const FAMILIES: readonly Family[] = [
   { family: 'paper 20', machines: alone('v100-paper', 4), mix: 'paper', callsPerS: 20, calls: 2_000, over: true, goal: 0.55 },
-  { family: 'wide 20', machines: alone('v100-32g', 4), mix: 'wide', callsPerS: 20, calls: 1_500, goal: 0.175 },
+  { family: 'wide 20', machines: alone('v100-32g', 4), mix: 'wide', callsPerS: 20, calls: 1_500, times: 2, goal: 0.175 },
   { family: 'wide 26', machines: alone('v100-32g', 4), mix: 'wide', callsPerS: 26, calls: 1_500, times: 2, goal: 0.21 },
   { family: 'wide 40', machines: alone('v100-32g', 4), mix: 'wide', callsPerS: 40, calls: 2_000, over: true, goal: 0.24 },
-  { family: 'chat over', machines: alone('a100-8b', 2), mix: 'chat', load: 2, calls: 2_400, over: true },
+  { family: 'chat over', machines: alone('a100-8b', 2), mix: 'chat', load: 2, calls: 2_400, over: true, times: 2 },
   { family: 'code over', machines: alone('a100-8b', 2), mix: 'code', load: 1.7, calls: 2_000, over: true, times: 2 },
   { family: 'paper 14', machines: alone('v100-paper', 4), mix: 'paper', callsPerS: 14, calls: 2_000, over: true, goal: 0.23 },
   {
@@ -84,7 +84,7 @@ export const FAMILIES: readonly Family[] = [
   },
   { family: 'azure-code', machines: alone('a100-8b', 4), mix: 'azure-code', load: 0.85, calls: 1_500, goal: 0.24 },
   { family: 'azure-chat', machines: alone('a100-8b', 4), mix: 'azure-chat', load: 0.85, calls: 1_500, times: 2, goal: 0.1 },
-  { family: 'a100 110', machines: alone('a100-7b', 4), mix: 'wide', callsPerS: 110, calls: 1_500, times: 2, goal: 0.11 },
+  { family: 'a100 110', machines: alone('a100-7b', 4), mix: 'wide', callsPerS: 110, calls: 1_500, goal: 0.11 },
   { family: 'failures', machines: alone('a100-7b', 4), mix: 'wide', callsPerS: 90, calls: 3_600, fails: true, times: 2, goal: 0.35 },
   { family: 'wide 40 on 8', machines: alone('v100-32g', 8), mix: 'wide', callsPerS: 40, calls: 2_000, goal: 0.185 },
   { family: 'wide 12', machines: alone('v100-32g', 4), mix: 'wide', callsPerS: 12, calls: 1_000, goal: 0.09 },

@@ -53,7 +53,7 @@ export async function trainPolicy(parts: PolicyParts): Promise<TrainedPolicy> {
   const domain = await Domain.open(parts.domain)
   const rng = createRng(parts.seed).stream('policy')
   const crew = await openCrew({ spec: parts.domain, objective, workers: parts.workers ?? 0 })
-  const start = parts.champion ? drawHoldBack(parts.champion.parameters, plan.heuristicHoldRatio) : startOf(rng)
+  const start = parts.champion ? drawHoldBack(parts.champion.parameters, plan.priorHoldRatio) : startOf(rng)
   const search = new Search({ start, plan, rng: rng.stream('candidates'), resume: parts.resume })
   const history: PolicyProgress[] = []
   try {

@@ -103,7 +103,7 @@ async function trainedVariants(given: {
   const { model, generations, dataDir } = given
   if (generations === 0) return []
   const search = async (objective: Objective): Promise<Float32Array> => {
-    const plan = { ...REFINING_PLAN, generations, linearGenerations: generations, heuristicHoldRatio: 0, validationTasks: 0 }
+    const plan = { ...REFINING_PLAN, generations, linearGenerations: generations, priorHoldRatio: 0, validationTasks: 0 }
     const trained = await trainPolicy({ domain: { kind: 'broad', dataDir }, seed: 1, champion: model, workers: 1, plan, objective })
     return trained.model.parameters
   }

@@ -164,16 +164,13 @@ test('kinds that come up twice do so a lap behind the others, and none in overlo
   for (const { family, over, mix } of FAMILIES) if (over) expect(MIXES[mix], family).toBeDefined()
 })
 
-test("a hold head drawn back by half stands halfway to the heuristic's, and nothing else moves", () => {
+test('a hold head drawn back moves in proportion, and nothing else of the model moves', () => {
   const parameters = drawParameters(11)
-  const drawn = drawHoldBack(parameters, 0.5)
-  const heuristic = startParameters(() => 0)
-  for (const [j, value] of blockOf(drawn, 'hold.conditions').entries())
-    expect(value).toBeCloseTo(
-      ((blockOf(parameters, 'hold.conditions')[j] as number) + (blockOf(heuristic, 'hold.conditions')[j] as number)) / 2,
-      5,
-    )
-  expect([...blockOf(drawn, 'place.linear')]).toEqual([...blockOf(parameters, 'place.linear')])
+  const [half, whole] = [drawHoldBack(parameters, 0.5), drawHoldBack(parameters, 1)]
+  const hold = (all: Float32Array) => [...blockOf(all, 'hold.conditions')]
+  for (const [j, value] of hold(half).entries())
+    expect(value).toBeCloseTo(((hold(parameters)[j] as number) + (hold(whole)[j] as number)) / 2, 5)
+  expect([...blockOf(half, 'place.linear')]).toEqual([...blockOf(parameters, 'place.linear')])
   expect([...drawHoldBack(parameters, 0)]).toEqual([...parameters])
 })
 
