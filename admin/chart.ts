@@ -68,6 +68,10 @@ const DAY_MS = 86_400_000
 /** Lines or stacked bars over time, from 0 up. */
 export function createChart(input: ChartInput): Chart {
   const { title, unit, series, atUnixMs } = input
+  // Written once: zones make an instant the dearest text of a page, and it stands in both drawings and the table.
+  const instants = atUnixMs.map(formatInstant)
+  const figures = series.map(({ values }) => atUnixMs.map((_, i) => formatNumber(values[i])))
+  const texts = instants.map(({ text }, i) => [text, ...series.map(({ name }, k) => `${name} ${figures[k]?.[i] ?? 'unknown'}`)].join('\n'))
   return {
     title,
     unit,
@@ -75,15 +79,13 @@ export function createChart(input: ChartInput): Chart {
     bars: input.kind === 'bars',
     none: input.kind === 'bars' && series.every(({ values }) => values.every((value) => !value)),
     legend: series.map(({ name, mark }) => ({ name, mark })),
-    drawings: SIZES.map((size) => draw(input, size)),
-    rows: atUnixMs
-      .map((at, i) => ({ at: formatInstant(at), values: series.map(({ values }) => formatNumber(values[i]) ?? '–') }))
-      .reverse(),
+    drawings: SIZES.map((size) => draw(input, size, texts)),
+    rows: instants.map((at, i) => ({ at, values: figures.map((own) => own[i] ?? '–') })).reverse(),
   }
 }
 
-function draw(input: ChartInput, { size, width, height, ticks }: (typeof SIZES)[number]): Drawing {
-  const { fromUnixMs, toUnixMs, bucketMs, kind } = input
+function draw(input: ChartInput, { size, width, height, ticks }: (typeof SIZES)[number], texts: readonly string[]): Drawing {
+  const { fromUnixMs, toUnixMs, kind } = input
   const right = width - MARGIN.right
   const bottom = height - MARGIN.bottom
   const x = scaleTime().domain([fromUnixMs, toUnixMs]).range([MARGIN.left, right])
@@ -113,7 +115,7 @@ function draw(input: ChartInput, { size, width, height, ticks }: (typeof SIZES)[
         return xTick({ x: x(tick), text, left: MARGIN.left, right })
       }),
     ...(kind === 'lines' ? drawLines(input, x, y) : drawBars(input, x, y)),
-    hits: hits(input, x, bucketMs),
+    hits: hits(input, x, texts),
   }
 }
 
@@ -156,12 +158,11 @@ function drawBars(input: ChartInput, x: Scale, y: Scale): Pick<Drawing, 'paths' 
 }
 
 /** A strip per bucket that shows its figures when pointed at: the browser's own tooltip, no script. */
-function hits(input: ChartInput, x: Scale, bucketMs: number): Drawing['hits'] {
-  return input.atUnixMs.map((at, i) => {
-    const figures = input.series.map(({ name, values }) => `${name} ${formatNumber(values[i]) ?? 'unknown'}`)
+function hits({ atUnixMs, bucketMs, toUnixMs }: ChartInput, x: Scale, texts: readonly string[]): Drawing['hits'] {
+  return atUnixMs.map((at, i) => {
     const from = round(x(at))
-    const width = Math.max(0, round(x(Math.min(at + bucketMs, input.toUnixMs)) - from))
-    return { x: from, width, centre: round(from + width / 2), text: `${formatInstant(at).text}\n${figures.join('\n')}` }
+    const width = Math.max(0, round(x(Math.min(at + bucketMs, toUnixMs)) - from))
+    return { x: from, width, centre: round(from + width / 2), text: texts[i] ?? '' }
   })
 }
 

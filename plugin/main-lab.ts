@@ -1,4 +1,3 @@
-import { setPriority } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
 import { systemClock } from './clock.ts'
 import { basePolicy, loadPolicy } from './learning/serving-models.ts'
@@ -8,6 +7,7 @@ import { openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
 import { openReader } from './log/read/reader.ts'
 import { readTraffic, readTrafficFleet } from './log/read/traffic.ts'
+import { yieldToOthers } from './main-priority.ts'
 import type { LearnedModel } from './placement/learned-model.ts'
 import { compareOnScenario, compareOnStored, type LabStep } from './simulation/lab.ts'
 
@@ -23,7 +23,7 @@ const CALLS_MAX = 100_000
 /** `phasewise lab-run`: plays one run that the Lab asked for, in a process of its own at low priority, and writes down what it came to. Returns the exit code. */
 export async function runLab(given: { readonly dataDir: string; readonly runId: number }): Promise<number> {
   const { dataDir, runId } = given
-  setPriority(NICENESS)
+  yieldToOthers(NICENESS)
   const control = openControl({ path: databasePath(dataDir, 'control'), clock: systemClock })
   const { labRuns } = control
   try {

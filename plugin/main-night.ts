@@ -159,10 +159,13 @@ function createTrainerKeeper({ input, print }: Pick<NightWatchParts, 'input' | '
   }
 }
 
+/** Threads that collect garbage beside the trainer's own: with four, as Node has them, a night would take more than its one core now and then. */
+const HELPERS = 1
+
 /** A trainer process with this configuration; it works off what waits and ends. */
 export function spawnTrainer(input: ConfigParts['input']): ChildProcess {
   const script = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './main.ts' : './main.js', import.meta.url))
-  const flags = ['--disable-warning=ExperimentalWarning', `--max-old-space-size=${HEAP_MIB}`]
+  const flags = ['--disable-warning=ExperimentalWarning', `--max-old-space-size=${HEAP_MIB}`, `--v8-pool-size=${HELPERS}`]
   const own = spawn(process.execPath, [...flags, script, 'role', 'trainer'], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   // One that ended before it could be told is seen by its 'exit'.
   own.send({ type: 'start', input, crashes: {}, line: { key: '', port: 0 } } satisfies ParentMessage, () => undefined)

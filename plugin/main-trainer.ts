@@ -1,5 +1,4 @@
 import { mkdirSync } from 'node:fs'
-import { constants, setPriority } from 'node:os'
 import { systemClock } from './clock.ts'
 import type { Config, PoolConfig } from './config.ts'
 import { failureWords, isDiskFull } from './learning/failure-words.ts'
@@ -12,8 +11,11 @@ import { lockTrainer, TrainerHeld } from './log/lock.ts'
 import { databasePath, migrateDatabase } from './log/migrate.ts'
 import { openReader } from './log/read/reader.ts'
 import { FULL_EXIT, HELD_EXIT, type ParentMessage } from './main-child.ts'
+import { yieldToOthers } from './main-priority.ts'
 import { settle } from './main-settings.ts'
 
+/** Below everything that serves, and enough to finish on a machine that is never idle: at 19 a night gets a hundredth of a busy core. */
+const NICENESS = 10
 /** A run that died so often in its trainer is not taken up again: something in it kills trainers. */
 const ATTEMPTS_MAX = 3
 /** A log that another process has locked for longer than this is told, not waited for. */
@@ -43,7 +45,7 @@ export function runTrainerRole(): void {
   process.on('disconnect', leave)
   process.once('message', (message: ParentMessage) => {
     if (message.type !== 'start') return process.exit(0)
-    setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
+    yieldToOthers(NICENESS)
     workOff(settle(message.input).config, interrupted.signal).then(
       () => process.exit(0),
       (error: unknown) => {

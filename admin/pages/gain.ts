@@ -96,6 +96,7 @@ function measuredModel(control: Control, trial: Trial, running: Trial | undefine
     why: [
       `Mean E2E of ${versionOf(control, trial)}, measured by switchback${blocks > 0 ? ` over ${formatCount(blocks)} blocks` : ''} since ${formatDay(trial.startedUnixMs)}.`,
       promise === undefined ? '' : `Promised by the twin: ${signed(-promise.value)}.`,
+      trial.state === 'withdrawn' ? `It was withdrawn: ${trial.endedWhy ?? 'nobody said why'}.` : '',
       running !== undefined && running !== trial ? 'Another canary runs now.' : '',
     ]
       .filter((one) => one !== '')

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
+import { addColumns } from './added-columns.ts'
 
 /** Which of the two databases: what happened, or what was decided. */
 export type DatabaseName = 'log' | 'control'
@@ -149,7 +150,7 @@ function applyOnce(parts: { database: Database.Database; migration: Migration; n
   database
     .transaction(() => {
       if (database.prepare('SELECT 1 FROM migration WHERE version = ?').get(migration.version) !== undefined) return
-      database.exec(migration.sql)
+      if (!addColumns(database, migration.sql)) database.exec(migration.sql)
       const sql = 'INSERT INTO migration (version, name, sha256, applied_unix_ms) VALUES (?, ?, ?, ?)'
       database.prepare(sql).run(migration.version, migration.name, migration.sha256, nowUnixMs)
     })

@@ -43,9 +43,7 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
   for (const name of values.only.split(',')) {
     const part = parts[name]
     if (!part) throw new Error(`there is no part ${JSON.stringify(name)}; there are ${PARTS.join(', ')}`)
-    const result = await part()
-    console.table(result.rows)
-    results.push(result)
+    results.push(await part())
   }
   return { rows: results.flatMap((one) => one.rows), bars: results.flatMap((one) => one.bars) }
 }

@@ -27,8 +27,7 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
       alike: { type: 'string', default: '25' },
       /** Draws of each hidden profile to calibrate. */
       hidden: { type: 'string', default: '2' },
-      /** Blocks of each experiment that measures a promised gain, and which cases, counted from 1; all by default. */
-      blocks: { type: 'string', default: '240' },
+      /** Cases of promised gains, counted from 1; all by default. */
       cases: { type: 'string' },
     },
   })
@@ -37,8 +36,7 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
   const parts: Readonly<Record<string, () => Promise<BenchResult>>> = {
     explained: async () => explained(),
     withdrawn: async () => withdrawn({ bad: Number(values.bad), alike: Number(values.alike), first: 100 * seed }),
-    promised: () =>
-      promised({ seed, blocks: Number(values.blocks), cases: values.cases?.split(',').map(Number) ?? PROMISED_CASES.map((_, i) => i + 1) }),
+    promised: () => promised({ seed, cases: values.cases?.split(',').map(Number) ?? PROMISED_CASES.map((_, i) => i + 1) }),
     poisoned: () => poisoned(seed, Number(values.seeds)),
     calibrated: async () => calibrated(Array.from({ length: Number(values.hidden) }, (_, i) => seed + i)),
   }
@@ -137,18 +135,12 @@ function* counted<T>(all: Iterable<T>, what: string): Generator<T> {
   }
 }
 
-interface PromisedPlan {
-  readonly seed: number
-  readonly blocks: number
-  readonly cases: readonly number[]
-}
-
-async function promised({ seed, blocks, cases }: PromisedPlan): Promise<BenchResult> {
+async function promised({ seed, cases }: { readonly seed: number; readonly cases: readonly number[] }): Promise<BenchResult> {
   const found: PromisedRow[] = []
   for (const number of cases) {
     const given = PROMISED_CASES[number - 1]
     if (!given) throw new Error(`there is no case ${number}; there are 1 to ${PROMISED_CASES.length}`)
-    found.push(await promiseAndMeasure(given, { seed, blocks }))
+    found.push(await promiseAndMeasure(given, seed))
     progress(found.length, cases.length, given.name)
   }
   const interval = (low: number, high: number): string => `${pointsOf(low)} to ${pointsOf(high)}`

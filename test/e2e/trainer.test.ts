@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -89,11 +89,17 @@ test('a run that kills three trainers is given up, in words', async () => {
   expect(first.text()).toMatch(/failed: its trainer died 3 times, last while \w+: given up/)
 }, 300_000)
 
-test('Ctrl-C cancels the run; nothing half made is left', async () => {
+test('Ctrl-C cancels the run; nothing half made is left. While it went on, every thread of it yielded to callers', async () => {
   const site = await makeTrainerSite()
   const night = train(site, '--generations', '500', '--only', 'policy')
   const control = site.control()
-  await eventually('it searches', () => (control.trainingRuns.list({ limit: 1 })[0]?.phase === 'policy' ? true : undefined))
+  const pid = await eventually('it searches', () => {
+    const [run] = control.trainingRuns.list({ limit: 1 })
+    return run?.phase === 'policy' ? run.pid : undefined
+  })
+  const threads = readdirSync(`/proc/${pid}/task`).map((thread) => readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8'))
+  // The name in parentheses may hold blanks; fields are counted after it (proc(5): nice is the 19th).
+  expect(threads.map((stat) => stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16])).toEqual(threads.map(() => '10'))
   night.kill('SIGINT')
   expect(await night.exited).toBe(1)
   expect(control.trainingRuns.list({ limit: 1 })).toMatchObject([{ state: 'cancelled', error: 'cancelled by command line' }])

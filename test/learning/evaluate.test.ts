@@ -93,6 +93,37 @@ test('equal arms gain nothing, exactly', () => {
   expect(pairedGain({ ours: runs, theirs: runs }, createRng(1))).toEqual([0, 0, 0])
 })
 
+/** Of the stationary first-order process below: 0.05² ÷ (1 − 0.98²). */
+const OWN_VARIANCE = 0.05 ** 2 / (1 - 0.98 ** 2)
+
+test('the interval of a gain holds what is true about as often as it says, though neighbouring calls hang together', () => {
+  const rng = createRng(12)
+  const TRUE_GAIN = 0.1
+  let held = 0
+  const experiments = 120
+  for (let k = 0; k < experiments; k++) {
+    const runs = { ours: [] as Float64Array[], theirs: [] as Float64Array[] }
+    for (let replay = 0; replay < 8; replay++) {
+      // Queues: both arms are late together, and each by itself, for some fifty calls on end.
+      let [both, own] = [0, 0]
+      const theirs = new Float64Array(1_200)
+      runs.ours.push(
+        theirs.map((_, i) => {
+          both = 0.98 * both + 0.1 * rng.normal()
+          own = 0.98 * own + 0.05 * rng.normal()
+          theirs[i] = 1_000 * Math.exp(both)
+          return 1_000 * (1 - TRUE_GAIN) * Math.exp(both + own - OWN_VARIANCE / 2)
+        }),
+      )
+      runs.theirs.push(theirs)
+    }
+    const [, low, high] = pairedGain(runs, rng.stream(`bootstrap ${k}`))
+    if (low <= TRUE_GAIN && TRUE_GAIN <= high) held++
+  }
+  // Three sigma of a binomial at 95 % over 120; the wider one of two intervals may hold more often.
+  expect(held / experiments).toBeGreaterThan(0.95 - 3 * Math.sqrt((0.05 * 0.95) / experiments))
+})
+
 /** Two instances, one twice as slow, chosen by lot: what the better choice would gain is known. */
 function choicesOf(count: number): LoggedChoice[] {
   const rng = createRng(8)

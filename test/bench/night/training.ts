@@ -59,9 +59,16 @@ export function startTraining(given: { readonly cwd: string; readonly toUnixMs: 
     if (code !== 0) throw new Error(`the night ended with ${code}:\n${text.slice(-4_000)}`)
     return { elapsedMs: performance.now() - beganMs, trainerCpuMs, peakMiB: peakKiB / 1024, printed: text.trim() }
   })
+  // Its folder goes too, so that nothing has to be saved; the command first, or it would start another trainer.
+  const end = async (): Promise<void> => {
+    const left = trainers()
+    child.child.kill('SIGKILL')
+    for (const pid of left) unlessGone(() => process.kill(pid, 'SIGKILL'))
+    await child.end()
+  }
   // Whoever waits hears of it; while nobody does yet, it must not end the bench.
   over.catch(() => undefined)
-  return { trainers, over, isOver: () => isOver, end: () => child.end() }
+  return { trainers, over, isOver: () => isOver, end }
 }
 
 /** A process and its living descendants. Linux only. */
@@ -82,7 +89,7 @@ function peakKiBOf(pid: number): number {
 }
 
 /** A process may end between the list and the look. */
-function unlessGone(look: () => string): string | undefined {
+function unlessGone<T>(look: () => T): T | undefined {
   try {
     return look()
   } catch (error) {

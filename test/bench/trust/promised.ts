@@ -87,17 +87,16 @@ export interface PromisedRow {
 /** Calls of the log that promises: those that calibrate, and later ones that are replayed, as many as a night keeps. */
 const KNOWN_CALLS = 15_000
 const LOG_CALLS = KNOWN_CALLS + 30_000
-/** Blocks of the twin's own experiment beforehand. */
+/** Blocks of the twin's own experiment beforehand, and of the one that measures: as many as its interval takes to be this wide, within bounds of time and memory. */
 const PILOT_BLOCKS = 24
+const INTERVAL_WIDTH = 0.03
+const CANARY_BLOCKS = { least: 80, most: 800, callsMost: 2_000_000 }
 /** Paired stretches on the fleet itself. */
 const WHOLE_STRETCHES = 8
 const WHOLE_CALLS = 15_000
 
 /** Promises by the twin that is calibrated on a log of what serves now, then measures by switchback on the fleet itself. */
-export async function promiseAndMeasure(
-  given: PromisedCase,
-  { seed, blocks }: { readonly seed: number; readonly blocks: number },
-): Promise<PromisedRow> {
+export async function promiseAndMeasure(given: PromisedCase, seed: number): Promise<PromisedRow> {
   const rng = createRng(seed)
   const byType = new Map([...new Set(given.profiles)].map((name) => [name, hideProfile(profileNamed(name), rng.stream(name))]))
   const speeds = new Map([...byType].map(([name, profile]) => [name, instanceCallsPerS(profile, given.mix)]))
@@ -140,8 +139,10 @@ export async function promiseAndMeasure(
   const callsPerS = (1000 * LOG_CALLS) / (rows.at(-1)!.arrivedUnixMs - rows[0]!.arrivedUnixMs)
   const callsIn = (count: number): number => Math.ceil((count * plan.blockMs * callsPerS) / 1000)
   const run = { fleet, plan, seed, networkMs: NETWORK_MS, control: policyOf(given.serving), challenger: policyOf(given.challenger) }
-  const measured = estimateSwitchback(blocksOf({ ...run, calls: callsOf(callsIn(blocks), 'canary') }))
   const pilot = blocksOf({ ...run, fleet: twin, challenger: run.control, calls: callsOf(callsIn(PILOT_BLOCKS), 'pilot') })
+  const needed = blocksNeeded(pilot, { gain: promised.gain[0], shareRatio: plan.shareRatio })
+  const blocks = Math.min(blocksForWidth(needed.spread), Math.floor(CANARY_BLOCKS.callsMost / callsIn(1)))
+  const measured = estimateSwitchback(blocksOf({ ...run, calls: callsOf(callsIn(blocks), 'canary') }))
   return {
     name: given.name,
     serving: given.serving,
@@ -149,9 +150,15 @@ export async function promiseAndMeasure(
     promised: promised.gain,
     measured,
     whole: wholeStretches(run, (stretch) => callsOf(WHOLE_CALLS, `whole ${stretch}`)),
-    blocksNeeded: blocksNeeded(pilot, { gain: promised.gain[0], shareRatio: plan.shareRatio }).blocks,
+    blocksNeeded: needed.blocks,
     points: 100 * Math.abs(promised.gain[0] - measured.gain),
   }
+}
+
+/** Blocks of equal shares until the gain's 95 % interval is as wide as wanted: width = 2 · 1.96 · spread · √(4 ÷ blocks). */
+function blocksForWidth(spread: number): number {
+  const { least, most } = CANARY_BLOCKS
+  return Math.min(most, Math.max(least, 2 * Math.ceil(2 * ((2 * 1.96 * spread) / INTERVAL_WIDTH) ** 2)))
 }
 
 const believedBy =
