@@ -61,9 +61,9 @@ export function ceilings({ scenarios, seed, generations, model }: CeilingPlan): 
       shipped: gain(shipped),
       'shipped, told lengths': gain(knowing),
       'searched here, mean alone': gain(free),
-      'its TTFT p99 / E2E p99': tails(free),
+      'TTFT p99 / least-request, E2E p99 / round robin': tails(free),
       'searched here, tails within bars': gain(within),
-      'its own': tails(within),
+      'its tails': tails(within),
     }
   })
 }
