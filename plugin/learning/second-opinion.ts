@@ -22,6 +22,12 @@ export function secondOpinion(
   { model, fleet, rng }: { readonly model: LearnedModel; readonly fleet: readonly MachineSpec[]; readonly rng: Rng },
 ): SecondOpinion {
   const profileOf = ({ name }: { readonly name: string }): EngineShape | undefined => fleet.find((one) => one.name === name)?.profile
+  // Where every choice was certain, what the others would have cost is extrapolated from other calls: no opinion that is worth its name.
+  if (choices.every(({ propensity }) => propensity >= 1))
+    return {
+      words: 'no second opinion: nothing was explored, so that what other choices would have cost is not known',
+      decisions: choices.length,
+    }
   try {
     const found = estimateOffPolicy(choices, { policy: createPolicy(LEARNED, { model, profileOf }), rng })
     const { gain, low, high, decisions, agreement, effective, words } = found

@@ -121,9 +121,8 @@ function positionAt(cumulative: Cumulative, probability: number): number {
   return k + (mass > 0 ? Math.min(1, Math.max(0, (probability - low) / mass)) : 0.5)
 }
 
-/** Bucket probabilities as cumulative ones, scaled to end at 1. */
-export function accumulate(masses: ArrayLike<number>): Cumulative {
-  const cumulative = freshDoubles(BUCKETS + 1)
+/** Bucket probabilities as cumulative ones, scaled to end at 1; written to `cumulative`, whose first value must be 0. */
+export function accumulate(masses: ArrayLike<number>, cumulative: Cumulative = freshDoubles(BUCKETS + 1)): Cumulative {
   for (let k = 0; k < BUCKETS; k++) cumulative[k + 1] = (cumulative[k] as number) + (masses[k] as number)
   const all = cumulative[BUCKETS] as number
   for (let k = 1; k < BUCKETS; k++) cumulative[k] = (cumulative[k] as number) / all
@@ -131,13 +130,13 @@ export function accumulate(masses: ArrayLike<number>): Cumulative {
   return cumulative
 }
 
-/** The distribution of a · (x − centre) + centre + shift, positions throughout: moved and widened. */
+/** The distribution of a · (x − centre) + centre + shift, positions throughout: moved and widened; written to `out`, whose first value must be 0. */
 export function moved(
   cumulative: Cumulative,
   by: { readonly shift: number; readonly scale?: number; readonly centre?: number },
+  out: Cumulative = freshDoubles(BUCKETS + 1),
 ): Cumulative {
   const { shift, scale = 1, centre = 0 } = by
-  const out = freshDoubles(BUCKETS + 1)
   for (let k = 1; k < BUCKETS; k++) out[k] = cumulativeAt(cumulative, (k - centre - shift) / scale + centre)
   out[BUCKETS] = 1
   return out

@@ -61,9 +61,13 @@ export class Experts {
   }
 }
 
-/** The weighted mean of cumulative distributions. */
-export function mix(present: readonly (Cumulative | undefined)[], weights: readonly number[]): Cumulative {
-  const out = freshDoubles(BUCKETS + 1)
+/** The weighted mean of cumulative distributions, written to `out`. */
+export function mix(
+  present: readonly (Cumulative | undefined)[],
+  weights: readonly number[],
+  out: Cumulative = freshDoubles(BUCKETS + 1),
+): Cumulative {
+  out.fill(0)
   for (let i = 0; i < present.length; i++) {
     const one = present[i]
     const weight = weights[i] as number

@@ -46,8 +46,8 @@ export class RotatingHistogram {
     this.#nowCount = 0
   }
 
-  /** The histogram as a distribution, a little smoothed and blended with `prior`, which decides alone where nothing came yet. */
-  cumulative(prior?: Cumulative): Cumulative {
+  /** The histogram as a distribution, a little smoothed and blended with `prior`, which decides alone where nothing came yet; written to `out`. */
+  cumulative(prior?: Cumulative, out?: Cumulative): Cumulative {
     const [newer, older] = [this.#now, this.#before]
     let here = (newer[0] as number) + (older[0] as number)
     let before = here
@@ -60,7 +60,7 @@ export class RotatingHistogram {
       before = here
       here = after
     }
-    return accumulate(blended)
+    return accumulate(blended, out)
   }
 
   /** Writes its state to `out` from `at`: HISTOGRAM_NUMBERS numbers. */

@@ -73,7 +73,24 @@ class ApplicationHistory {
 
 const APPLICATION_NUMBERS = 2 * HISTOGRAM_NUMBERS + ADAPTATION_NUMBERS + EXPERTS_START.length + LEVEL_NUMBERS
 
-/** A prediction with what is needed to learn from its answer. */
+/** What a forecast is made in. Used again once its answer came: fresh memory for each call would never be in the processor's caches. */
+class Workspace {
+  owner: Forecast | undefined
+  readonly terms = new Float64Array(TERMS)
+  readonly corrected = new Float64Array(BUCKETS + 1)
+  readonly around = new Float64Array(BUCKETS + 1)
+  readonly own = new Float64Array(BUCKETS + 1)
+  readonly system = new Float64Array(BUCKETS + 1)
+  readonly plain = new Float64Array(BUCKETS + 1)
+}
+
+/** Workspaces kept for the next calls, 2 kB each: beyond as many calls under way the engine collects them. Chosen. */
+const SPARE_MAX = 64
+
+/** Distributions on the way to another. */
+const [priorOf, smoothed] = [new Float64Array(BUCKETS + 1), new Float64Array(BUCKETS + 1)]
+
+/** A prediction with what is needed to learn from its answer, once: all but `distribution` and numbers is written over by later calls then. */
 export interface Forecast {
   readonly distribution: LengthDistribution
   readonly base: BasePrediction
@@ -83,6 +100,7 @@ export interface Forecast {
   /** Before the application's own probability levels. */
   readonly plain: Cumulative
   readonly names: Names
+  readonly workspace: Workspace
 }
 
 /** Under which names a call's histories stand; made once, when it is predicted. */
@@ -97,6 +115,7 @@ interface Names {
 export class LengthHistory {
   readonly #applications = new RecentlyUsed<ApplicationHistory>(APPLICATIONS_MAX)
   readonly #histograms = new RecentlyUsed<RotatingHistogram>(HISTOGRAMS_MAX)
+  readonly #spare: Workspace[] = []
 
   /** Entries forgotten for room. */
   get dropped(): number {
@@ -107,23 +126,26 @@ export class LengthHistory {
   forecast(key: LengthKey, base: BasePrediction, parts: { readonly model: LengthModel; readonly row: Float32Array }): Forecast {
     const names = namesOf(key)
     const own = this.#applications.peek(names.application)
-    const terms = freshDoubles(TERMS)
+    const workspace = this.#spare.pop() ?? new Workspace()
+    const { terms } = workspace
     writeTerms({ row: parts.row, mean: parts.model.mean, spread: parts.model.spread, meanLn: base.meanLn }, terms)
     const shiftLn = own ? own.adaptation.shift(terms) : 0
-    const corrected = own ? correct(base, shiftLn, own.adaptation.scale) : base.cumulative
+    const corrected = own ? correct(base, { shiftLn, scale: own.adaptation.scale }, workspace.corrected) : base.cumulative
     const system = names.system === undefined ? undefined : this.#histograms.peek(names.system)
     const centre = positionOfLn(base.meanLn + shiftLn)
     const present = [
       corrected,
-      own && around(own.residuals, corrected, centre),
-      own?.histogram.cumulative(corrected),
-      system?.cumulative(corrected),
+      own && around(own.residuals, { corrected, centre }, workspace.around),
+      own?.histogram.cumulative(corrected, workspace.own),
+      system?.cumulative(corrected, workspace.system),
     ]
     const weights = own ? own.experts.weights(present) : new Experts(EXPERTS_START).weights(present)
-    const plain = mix(present, weights)
+    const plain = mix(present, weights, workspace.plain)
     const knots = own?.levels.knots()
-    const distribution = new LengthDistribution(knots ? relevel(copied(plain), knots) : plain)
-    return { distribution, base, terms, shiftLn, present, plain, names }
+    const distribution = new LengthDistribution(knots ? relevel(copied(plain), knots) : copied(plain))
+    const forecast = { distribution, base, terms, shiftLn, present, plain, names, workspace }
+    workspace.owner = forecast
+    return forecast
   }
 
   /** What histograms alone know, where no model can be asked. */
@@ -147,7 +169,12 @@ export class LengthHistory {
       if (censored) histogram.addCut(outputTokens, forecast?.distribution ?? new LengthDistribution(histogram.cumulative()))
       else histogram.add(outputTokens)
     }
-    if (censored || !forecast) return
+    if (!forecast) return
+    if (!censored && forecast.workspace.owner === forecast) this.#learnErrors(own, forecast, outputTokens)
+    this.#giveBack(forecast)
+  }
+
+  #learnErrors(own: ApplicationHistory, forecast: Forecast, outputTokens: number): void {
     const residualLn = Math.log(Math.max(1, outputTokens)) - forecast.base.meanLn
     const spreadLn = new LengthDistribution(forecast.base.cumulative).spreadLn
     const { low, high } = answerSpan(outputTokens)
@@ -156,6 +183,13 @@ export class LengthHistory {
     own.experts.learn(forecast.present, outputTokens)
     own.levels.learn(forecast.plain, outputTokens)
     own.adaptation.learn(forecast.terms, { residualLn, leftLn: residualLn - forecast.shiftLn, spreadLn })
+  }
+
+  #giveBack(forecast: Forecast): void {
+    const { workspace } = forecast
+    if (workspace.owner !== forecast) return
+    workspace.owner = undefined
+    if (this.#spare.length < SPARE_MAX) this.#spare.push(workspace)
   }
 
   /** Keeps what answers were, forgets how far off the model was. */
@@ -201,14 +235,18 @@ export function lengthKeyOf(pool: string, { model, caller, request }: Pick<Call,
   return { pool, model, application, systemHash: request.systemHash, ...(task === undefined ? {} : { task }) }
 }
 
-function correct(base: BasePrediction, shiftLn: number, scale: number): Cumulative {
-  return moved(base.cumulative, { shift: shiftLn * POSITIONS_PER_LN, scale, centre: positionOfLn(base.meanLn) })
+function correct(base: BasePrediction, by: { readonly shiftLn: number; readonly scale: number }, out: Cumulative): Cumulative {
+  return moved(base.cumulative, { shift: by.shiftLn * POSITIONS_PER_LN, scale: by.scale, centre: positionOfLn(base.meanLn) }, out)
 }
 
 /** The application's residuals placed around `centre`, blended with the corrected model. */
-function around(residuals: RotatingHistogram, corrected: Cumulative, centre: number): Cumulative {
-  const prior = moved(corrected, { shift: MIDDLE - centre })
-  return moved(residuals.cumulative(prior), { shift: centre - MIDDLE })
+function around(
+  residuals: RotatingHistogram,
+  { corrected, centre }: { readonly corrected: Cumulative; readonly centre: number },
+  out: Cumulative,
+): Cumulative {
+  const prior = moved(corrected, { shift: MIDDLE - centre }, priorOf)
+  return moved(residuals.cumulative(prior, smoothed), { shift: centre - MIDDLE }, out)
 }
 
 function copied(cumulative: Cumulative): Cumulative {

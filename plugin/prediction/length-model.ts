@@ -111,6 +111,7 @@ export class LengthEvaluator {
   #grown: Trees | undefined
   #vectorTrees: VectorTrees | undefined
   readonly #masses = new Float64Array(BUCKETS)
+  readonly #shape = new Float64Array(BUCKETS + 1)
 
   /** The model's prediction for a row (see `writeRow`) and hashed words. Throws where the model gives no number. */
   evaluate(model: LengthModel, row: Float32Array, words: ArrayLike<number>): BasePrediction {
@@ -154,19 +155,23 @@ export class LengthEvaluator {
       this.#vectorNet = new VectorNet(net)
       this.#net = net
     }
-    return survivalOf(this.#vectorNet.evaluate(row), this.#masses)
+    return survivalOf(this.#vectorNet.evaluate(row), this.#masses, this.#shape)
   }
 }
 
 /** Hazard logits per bucket to the cumulative distribution: a bucket's hazard is the probability of ending in it once it was reached. */
-export function survivalOf(logits: ArrayLike<number>, masses: Float64Array = new Float64Array(BUCKETS)): Cumulative {
+export function survivalOf(
+  logits: ArrayLike<number>,
+  masses: Float64Array = new Float64Array(BUCKETS),
+  out: Cumulative = new Float64Array(BUCKETS + 1),
+): Cumulative {
   let alive = 1
   for (let k = 0; k < BUCKETS; k++) {
     const hazard = k === BUCKETS - 1 ? 1 : 1 / (1 + Math.exp(-(logits[k] as number)))
     masses[k] = alive * hazard
     alive *= 1 - hazard
   }
-  return accumulate(masses)
+  return accumulate(masses, out)
 }
 
 /** The mean of ln tokens where a rule of thumb applies: the first that does. Unheld values: what training never saw is what the rules are for. */

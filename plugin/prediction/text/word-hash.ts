@@ -21,22 +21,19 @@ export function hashWord(word: string, start: number = WORD_START): number {
 /** A fixed map from word hashes to small non-negative numbers: open addressing, a quarter full, one cache line per look-up. */
 export class WordTable {
   readonly #mask: number
-  readonly #keys: Int32Array
-  readonly #values: Int32Array
+  /** A word's hash and its number, side by side. */
+  readonly #cells: Int32Array
 
   /** Of two words with one hash the first one stays. */
   constructor(entries: readonly (readonly [hash: number, value: number])[]) {
     let size = 64
     while (size < 4 * entries.length) size *= 2
     this.#mask = size - 1
-    this.#keys = new Int32Array(size)
-    this.#values = new Int32Array(size).fill(-1)
+    this.#cells = Int32Array.from({ length: 2 * size }, (_, i) => -(i % 2))
     for (const [hash, value] of entries) {
       let at = hash & this.#mask
-      while (this.#values[at] !== -1 && this.#keys[at] !== hash) at = (at + 1) & this.#mask
-      if (this.#values[at] !== -1) continue
-      this.#keys[at] = hash
-      this.#values[at] = value
+      while (this.#cells[2 * at + 1] !== -1 && this.#cells[2 * at] !== hash) at = (at + 1) & this.#mask
+      if (this.#cells[2 * at + 1] === -1) this.#cells.set([hash, value], 2 * at)
     }
   }
 
@@ -44,8 +41,8 @@ export class WordTable {
   get(hash: number): number {
     let at = hash & this.#mask
     for (;;) {
-      const value = this.#values[at] as number
-      if (value === -1 || this.#keys[at] === hash) return value
+      const value = this.#cells[2 * at + 1] as number
+      if (value === -1 || this.#cells[2 * at] === hash) return value
       at = (at + 1) & this.#mask
     }
   }
