@@ -5,7 +5,6 @@ import type { TryAnswer } from './gateways/api/control-schemas.ts'
 import { openControl } from './log/control.ts'
 import { databasePath } from './log/migrate.ts'
 import type { LiveFleet } from './main-fleet.ts'
-import { routerPool } from './main-pools.ts'
 import { FEATURE_HASH } from './placement/features.ts'
 import type { LiveRouter } from './router-place.ts'
 import { askPolicies, becauseOf, expectTimes, loggedRows } from './router-what-if.ts'
@@ -40,7 +39,7 @@ export function controlParts(parts: {
       const rows = loggedRows(asked)
       if (!pool || !rows || asked.featureHash !== FEATURE_HASH) return undefined
       const because = asked.decided && becauseOf(rows, asked.decided, router.policyOf(asked.pool))
-      const { profileOf } = routerPool(pool)
+      const profileOf = router.profileOf(asked.pool)
       return {
         policies: askPolicies(rows, profileOf).map((one) => ({ ...one, instances: [...one.instances] })),
         expected: expectTimes(rows, profileOf).map(({ instance, ttftMs, e2eMs, othersMs }) => ({

@@ -68,6 +68,8 @@ export interface LiveRouter extends Router {
   readonly isOff: () => boolean
   /** The policy that decides for a pool now, challengers left out; undefined where there is no such pool. */
   readonly policyOf: (pool: string) => Policy | undefined
+  /** What is believed of a pool's engines now, promoted profiles included. */
+  readonly profileOf: (pool: string) => RouterPool['profileOf']
   /** Changed settings of a pool count from the next call on (see `ServedPool.configure`). Throws on an unknown policy name; a pool it does not have is left alone. */
   configure(pool: RouterPool): void
 }
@@ -145,6 +147,7 @@ export function createRouter(parts: RouterParts): LiveRouter {
     },
     isOff: () => isOff,
     policyOf: (name) => byName.get(name)?.policies.policy,
+    profileOf: (name) => byName.get(name)?.pool.profileOf,
     configure(pool) {
       const at = byName.get(pool.name)
       at?.configure(pool)

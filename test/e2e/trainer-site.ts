@@ -28,21 +28,22 @@ export interface TrainerSite {
   readonly folder: string
   readonly dataDir: string
   control(): Control
+  /** Writes the configuration anew; `night` is laid over its section. */
+  configure(night: Record<string, unknown>): void
 }
 
-/** A folder with these calls in its log; `night` is laid over the section of the configuration. */
-export async function makeTrainerSite(rows = ROWS, night: Record<string, unknown> = {}): Promise<TrainerSite> {
+/** A folder with these calls in its log. */
+export async function makeTrainerSite(rows = ROWS): Promise<TrainerSite> {
   const folder = makeFolder()
   const dataDir = join(folder, '.phasewise')
   const instances = ['old-1', 'old-2', 'new-1'].map((name) => ({ name, url: `http://10.1.0.1/${name}` }))
-  writeFileSync(
-    join(folder, 'phasewise.yaml'),
-    stringify({
-      pools: [{ name: 'llama', policy: 'least-request', instances }],
-      night: { schedule: 'off', generations: 1, ...night },
-      ...(await ports()),
-    }),
-  )
+  const doors = await ports()
+  const configure = (night: Record<string, unknown>): void => {
+    const pools = [{ name: 'llama', policy: 'least-request', instances }]
+    const file = { pools, night: { schedule: 'off', generations: 1, ...night }, ...doors }
+    writeFileSync(join(folder, 'phasewise.yaml'), stringify(file))
+  }
+  configure({})
   mkdirSync(dataDir)
   await writeLog(dataDir, rows)
   const control = (): Control => {
@@ -50,7 +51,7 @@ export async function makeTrainerSite(rows = ROWS, night: Record<string, unknown
     onTestFinished(() => opened.close())
     return opened
   }
-  return { folder, dataDir, control }
+  return { folder, dataDir, control, configure }
 }
 
 /** The command over the whole log. */

@@ -20,7 +20,7 @@ const PATIENCE_MS = 300_000
 test(
   'killed -9 in the middle of its search, the policy goes on from its last generation and comes out the same',
   async () => {
-    const args = ['--only', 'policy', '--generations', '4'] as const
+    const args = ['--only', 'policy', '--generations', '3'] as const
     const undisturbed = await makeTrainerSite()
     const straight = train(undisturbed, ...args)
     expect(await straight.exited, straight.text()).toBe(0)
@@ -30,10 +30,10 @@ test(
     const newest = () => control.trainingRuns.list({ limit: 1 })[0]
     const played = (): number =>
       control.trainingRuns.points(newest()?.runId ?? 0).filter(({ curve }) => curve === 'policy: best candidate').length
-    await expect.poll(played, { timeout: PATIENCE_MS, interval: 50 }).toBeGreaterThanOrEqual(2)
+    await expect.poll(played, { timeout: PATIENCE_MS, interval: 50 }).toBeGreaterThanOrEqual(1)
     process.kill(newest()?.pid as number, 'SIGKILL')
     expect(await night.exited, night.text()).toBe(0)
-    expect(night.text()).toMatch(/the search goes on after generation [23] of 4/)
+    expect(night.text()).toMatch(/the search goes on after generation [12] of 3/)
     expect(modelFiles(site.dataDir)).toEqual(modelFiles(undisturbed.dataDir))
   },
   2 * PATIENCE_MS,
@@ -42,10 +42,12 @@ test(
 test(
   'a schedule that comes due makes a night by itself, and what passes is tried as configured',
   async () => {
-    const dueUnixMs = systemClock.nowUnixMs() + 8_000
+    const site = await makeTrainerSite(movedTo(systemClock.nowUnixMs() - 600_000))
+    // Time to start in, on a busy machine too.
+    const dueUnixMs = systemClock.nowUnixMs() + 25_000
     const due = new Date(dueUnixMs)
     const schedule = `${due.getUTCSeconds()} ${due.getUTCMinutes()} ${due.getUTCHours()} * * *`
-    const site = await makeTrainerSite(movedTo(systemClock.nowUnixMs() - 600_000), { schedule, jitterMinutes: 0, afterwards: 'canary' })
+    site.configure({ schedule, jitterMinutes: 0, afterwards: 'canary' })
     const phasewise = runPhasewise(['start'], { cwd: site.folder })
     await phasewise.printed(/admin +http/)
     const control = site.control()
