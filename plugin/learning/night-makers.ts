@@ -87,7 +87,9 @@ function registerProfiles(night: Night, fits: readonly PoolFits[]): Made {
   const words = fits.map(({ pool, found }) => {
     const fitted = found.filter(({ state }) => state !== 'prior')
     const errors = fitted.flatMap(({ heldOut }) => (heldOut ? [Math.abs(heldOut.e2e)] : []))
-    return `profiles of ${fitted.length} of ${found.length} instances of pool ${pool}; the twin's mean E2E is off by at most ${percent(Math.max(0, ...errors))} on calls they were not fitted on`
+    const off =
+      errors.length === 0 ? '' : `; the twin's mean E2E is off by at most ${percent(Math.max(...errors))} on calls they were not fitted on`
+    return `profiles of ${fitted.length} of ${found.length} instances of pool ${pool}${off}`
   })
   // What the admin's Fleet page shows of each fit.
   const [own, ...others] = fits.map(({ pool, found }) => ({

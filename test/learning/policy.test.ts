@@ -8,7 +8,7 @@ import { Domain } from '../../plugin/learning/policy-domain.ts'
 import { BASE_POLICY_FOLDER, readPolicyModel, writePolicyModel } from '../../plugin/learning/policy-folder.ts'
 import { encodePolicy } from '../../plugin/learning/policy-net.ts'
 import { lossOf, OBJECTIVE, objectiveOf, playModel, playReferences } from '../../plugin/learning/policy-objective.ts'
-import { drawHoldBack } from '../../plugin/learning/policy-search.ts'
+import { drawHoldBack, type SearchState } from '../../plugin/learning/policy-search.ts'
 import { FAMILIES, inRotation, MIXES } from '../../plugin/learning/policy-tasks.ts'
 import { trainPolicy } from '../../plugin/learning/policy-train.ts'
 import { openSession, tensorOver } from '../../plugin/neural/session.ts'
@@ -105,6 +105,20 @@ test('the same seed and plan train the same model, in this thread or in two othe
   expect([...other.model.parameters]).not.toEqual([...here.model.parameters])
   expect(here.history).toHaveLength(2)
 }, 60_000)
+
+test('a search that was broken off goes on from any generation, and comes out the same to the bit', async () => {
+  const plan = { ...SMALL, generations: 4, averagedGenerations: 2, linearGenerations: 1 }
+  const kept: SearchState[] = []
+  const whole = await trainPolicy({ domain: own, seed: 6, plan, checkpoint: (state) => void kept.push(state) })
+  expect(kept.map(({ generation }) => generation)).toEqual([1, 2, 3, 4])
+  for (const state of [kept[0], kept[2]]) {
+    // As it comes back from disk.
+    const resume = JSON.parse(JSON.stringify(state)) as SearchState
+    const rest = await trainPolicy({ domain: own, seed: 6, plan, resume })
+    expect([...rest.model.parameters]).toEqual([...whole.model.parameters])
+    expect(rest.history).toHaveLength(4 - resume.generation)
+  }
+}, 180_000)
 
 test('the limits of a night’s objective decide what counts as in time, and the objective what is minimised', async () => {
   const domain = await Domain.open(own)
