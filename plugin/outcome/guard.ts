@@ -145,13 +145,14 @@ export class CanaryGuard {
 
   #judgeStretch(calls: readonly KeptCall[], index: number, nowMs: number): Found | undefined {
     const ttft = residualsOf(calls, this.#ttft, nowMs, ttftOf)
+    const e2e = residualsOf(calls, this.#e2e, nowMs, e2eOf)
     return (
       this.#judgeErrors(calls) ??
       judgeLater('TTFT', ttft, this.#ttft, index) ??
-      judgeLater('E2E', residualsOf(calls, this.#e2e, nowMs, e2eOf), this.#e2e, index) ??
+      judgeLater('E2E', e2e, this.#e2e, index) ??
       this.#judgeTail(ttft, index) ??
       this.#judgeHolds(calls, index) ??
-      this.#judgeShare(calls, ttft)
+      this.#judgeShare(calls, { ttft, e2e })
     )
   }
 
@@ -186,16 +187,16 @@ export class CanaryGuard {
     )
   }
 
-  /** Nearly all on one instance that control does not load so, and nothing gained by it. */
-  #judgeShare(calls: readonly KeptCall[], ttft: readonly number[]): Found | undefined {
-    if (this.#shares.size < 2 || meanOf(ttft) < 0) return undefined
+  /** Nearly all on one instance that control does not load so, and nothing gained by it: where one is fast and idle, that is the right choice. */
+  #judgeShare(calls: readonly KeptCall[], { ttft, e2e }: { readonly ttft: readonly number[]; readonly e2e: readonly number[] }) {
+    if (this.#shares.size < 2 || meanOf(ttft) < 0 || meanOf(e2e) < 0) return undefined
     for (const [instance, own] of Map.groupBy(calls, (call) => call.instance)) {
       const ratio = own.length / calls.length
       const control = this.#shares.get(instance) ?? 0
       if (ratio < SHARE_MOST || control > SHARE_OF_CONTROL) continue
       return found(
         'share',
-        `${share(ratio)} of its calls went to ${instance}, ${share(control)} of control's, and they came no sooner for it`,
+        `${share(ratio)} of its calls went to ${instance}, ${share(control)} of control's, and they neither began nor ended sooner for it`,
         ALWAYS,
       )
     }

@@ -32,3 +32,21 @@ test('a canary that does the same as control stays', () => {
     expect(challengerCalls).toBeGreaterThan(500)
   }
 })
+
+test('a canary that sends all calls to an idle fast instance stays while they end sooner for it, though they do not begin so', () => {
+  const mixed = [...sameMachines('a100-7b', 1, 'fast'), ...sameMachines('v100-32g', 2, 'slow')]
+  for (const seed of [1, 2]) {
+    const row = { name: 'mixed', fleet: mixed, mix: drawWide, mixName: 'wide', callsPerS: 3, calls: 3 * 60 * 40 }
+    const run = {
+      ...runOf(seed),
+      fleet: mixed,
+      calls: generatedScenario(row).calls({ seed }),
+      control: () => createPolicy('least-request'),
+    }
+    const played = playCanary({ ...run, ...badModel('constant', run.control) })
+    const begun = played.map((call) => ({ ...call, firstTokenMs: call.nowMs + (call.arm === 'challenger' ? 90 : 60) }))
+    const { withdrawal, challengerCalls } = watch(begun)
+    expect(withdrawal).toBeUndefined()
+    expect(challengerCalls).toBeGreaterThan(300)
+  }
+})
