@@ -15,6 +15,7 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
       only: { type: 'string', default: 'cost,outage,gain' },
       rounds: { type: 'string', default: '10' },
       seconds: { type: 'string', default: '6' },
+      'calls-per-s': { type: 'string', default: '50' },
       'outage-rounds': { type: 'string', default: '3' },
       'outage-seconds': { type: 'string', default: '8' },
       'gain-rounds': { type: 'string', default: '1' },
@@ -31,7 +32,10 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
   const agent = new Agent({ connections: 1_024 })
   const policies = values.policies.split(',')
   const parts = {
-    cost: () => measureCost({ rounds: Number(values.rounds), seconds: Number(values.seconds), policy: policies[0] ?? '' }, agent, running),
+    cost: () => {
+      const pace = { rounds: Number(values.rounds), seconds: Number(values.seconds), callsPerS: Number(values['calls-per-s']) }
+      return measureCost({ ...pace, policy: policies[0] ?? '' }, agent, running)
+    },
     outage: () =>
       measureOutage(
         { rounds: Number(values['outage-rounds']), seconds: Number(values['outage-seconds']), policy: policies[0] ?? '' },
