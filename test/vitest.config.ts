@@ -3,6 +3,9 @@ import { defineConfig } from 'vitest/config'
 /** Tests that start real processes or a browser: two at once would fight over two cores and over each other's timing. */
 const HEAVY = ['test/e2e/**/*.test.ts', 'test/browser/**/*.test.ts']
 
+/** Of them those whose trainers take a core each and wait for nothing but their ends: two at once take half the time. */
+const NIGHTS = ['trainer', 'trainer-trouble', 'learning/change', 'learning/drift'].map((name) => `test/e2e/${name}.test.ts`)
+
 export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,
@@ -25,7 +28,11 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: 'processes', include: HEAVY, maxWorkers: 1, testTimeout: 120_000, sequence: { groupOrder: 1 } },
+        test: { name: 'processes', include: HEAVY, exclude: NIGHTS, maxWorkers: 1, testTimeout: 120_000, sequence: { groupOrder: 1 } },
+      },
+      {
+        extends: true,
+        test: { name: 'nights', include: NIGHTS, maxWorkers: 2, testTimeout: 120_000, sequence: { groupOrder: 2 } },
       },
     ],
   },

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
-import { rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { afterAll, expect, onTestFinished, test } from 'vitest'
@@ -44,7 +45,7 @@ test(
   async () => {
     const site = await makeTrainerSite(movedTo(systemClock.nowUnixMs() - 600_000))
     // Time to start in, on a busy machine too.
-    const dueUnixMs = systemClock.nowUnixMs() + 25_000
+    const dueUnixMs = systemClock.nowUnixMs() + 15_000
     const due = new Date(dueUnixMs)
     const schedule = `${due.getUTCSeconds()} ${due.getUTCMinutes()} ${due.getUTCHours()} * * *`
     site.configure({ schedule, jitterMinutes: 0, afterwards: 'canary' })
@@ -53,7 +54,7 @@ test(
     const control = site.control()
     const run = await eventually('the night has begun by itself', () => control.trainingRuns.list({ limit: 1 })[0])
     expect(run).toMatchObject({ askedBy: 'schedule', plan: { trigger: 'schedule' } })
-    expect(Math.abs(run.askedUnixMs - dueUnixMs)).toBeLessThan(3_000)
+    expect(run.askedUnixMs).toBeGreaterThanOrEqual(dueUnixMs - 1_000)
     await expect.poll(() => control.trainingRuns.get(run.runId)?.state, { timeout: PATIENCE_MS, interval: 500 }).toBe('done')
     const passed = control.models
       .list()
@@ -78,13 +79,22 @@ function movedTo(fromUnixMs: number): typeof ROWS {
   })
 }
 
-const mayMount = process.getuid?.() === 0 && spawnSync('mount', ['--version']).status === 0
+const mount = (at: string, mebibytes: number): boolean =>
+  spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${mebibytes}m`, 'tmpfs', at]).status === 0
 
-/** A disk of its own, so small that it can be filled to the last byte; undefined where nothing may be mounted. */
-function mountDisk(at: string, mebibytes: number): boolean {
-  if (!mayMount || spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${mebibytes}m`, 'tmpfs', at]).status !== 0) return false
+/** Root alone does not say it: a container may take the right from it. */
+function mayMount(): boolean {
+  const at = mkdtempSync(join(tmpdir(), 'phasewise-disk-'))
+  const may = mount(at, 1)
+  if (may) spawnSync('umount', ['-l', at])
+  rmSync(at, { recursive: true, force: true })
+  return may
+}
+
+/** A disk of its own, so small that it can be filled to the last byte. */
+function mountDisk(at: string, mebibytes: number): void {
+  expect(mount(at, mebibytes)).toBe(true)
   onTestFinished(() => void spawnSync('umount', ['-l', at]))
-  return true
 }
 
 /** Leaves `leftBytes` of the disk. */
@@ -93,16 +103,17 @@ function fill(folder: string, leftBytes: number): void {
   writeFileSync(join(folder, 'ballast'), Buffer.alloc(Math.max(0, bavail * bsize - leftBytes)))
 }
 
-const withDisk = mayMount ? test : test.skip
+const hasDisk = mayMount()
+const withDisk = hasDisk ? test : test.skip
 
 withDisk.each([
   ['before it begins', 0],
   ['while it keeps what it has made', 60_000],
 ] as const)(
-  `a disk that is full %s is said so, and what serves stays${mayMount ? '' : ' (skipped: a small disk cannot be mounted without root)'}`,
+  `a disk that is full %s is said so, and what serves stays${hasDisk ? '' : ' (skipped: a small disk cannot be mounted here; run as root, outside of a container)'}`,
   async (_when, leftBytes) => {
     const site = await makeTrainerSite([])
-    if (!mountDisk(site.dataDir, 48)) throw new Error('the small disk was not mounted')
+    mountDisk(site.dataDir, 48)
     await writeLog(site.dataDir, ROWS)
     fill(site.dataDir, leftBytes)
     const night = train(site, '--only', 'profiles')
