@@ -3,6 +3,7 @@ import type { Profile } from '../simulation/profiles.ts'
 import { type EngineTimes, playEngine } from './play-engine.ts'
 import { COEFFICIENTS, type Frame, type Point, profileAt } from './profile-law.ts'
 import type { InstanceLog } from './profile-rows.ts'
+import { moved, type NormalEquations } from './profile-step.ts'
 
 /** A fitted point with what it leaves unexplained. */
 export interface Fit {
@@ -13,10 +14,14 @@ export interface Fit {
   readonly errors: Float64Array
 }
 
-/** Rounds of the search; each plays the log once per coefficient and a few times more. */
+/** Rounds of the search; each plays the log twice per coefficient and a few times more. */
 export const ROUNDS = 14
-/** Step of the numerical derivatives, in the coefficient's own size: large beside the jitter that scheduling gives the groups' means. */
-const STEP = 0.06
+/**
+ * Step of the numerical derivatives to either side, in units of the coefficient or, where larger, its own size: about a hundredth of a step's time, large beside the jitter that
+ * scheduling gives the groups' means. Chosen with `npm run bench -- trust --only calibrated`: noise in the derivatives looks like curvature and stops the search in the long
+ * valley where one coefficient stands in for another.
+ */
+const STEP = 0.12
 /** Beyond so many spreads a residual pulls no harder (Huber, 1964). */
 const HUBER = 1.345
 /** Relative error below which residuals are taken for measuring noise. */
@@ -74,21 +79,9 @@ export function costAt(frame: Frame, point: Point, logs: readonly InstanceLog[])
   return costOf(residualsAt(frame, point, logs))
 }
 
-function moved(point: Point, { normal, gradient }: NormalEquations, damping: number): Point {
-  const width = point.length
-  const lower = normal.slice()
-  for (let a = 0; a < width; a++) lower[a * width + a] = (normal[a * width + a] as number) * (1 + damping) + 1e-9
-  const step = solveSymmetric(lower, gradient.slice())
-  // At most to a third or three times itself in one round, and never below 0.
-  return Float64Array.from(point, (value, a) => {
-    const reach = Math.max(0.3, 2 * value)
-    return Math.max(0, value - Math.max(-reach, Math.min(0.67 * Math.max(value, 0.3), step[a] as number)))
-  })
-}
-
-interface NormalEquations {
-  readonly normal: Float64Array
-  readonly gradient: Float64Array
+interface Tried {
+  readonly at: number
+  readonly values: Float64Array
 }
 
 function normalEquations(given: {
@@ -100,11 +93,13 @@ function normalEquations(given: {
   const { frame, point, logs, here } = given
   const width = COEFFICIENTS.length
   const slopes = Array.from({ length: width }, (_, a) => {
-    const step = STEP * Math.max(point[a] as number, 0.3)
-    const trial = point.slice()
-    trial[a] = (trial[a] as number) + step
-    const there = residualsAt(frame, trial, logs).values
-    return there.map((value, i) => (value - (here.values[i] as number)) / step)
+    const step = STEP * Math.max(point[a] as number, 1)
+    const [above, below] = [1, -1].map((sign) => {
+      const trial = point.slice()
+      trial[a] = Math.max(0, (point[a] as number) + sign * step)
+      return { at: trial[a] as number, values: trial[a] === point[a] ? here.values : residualsAt(frame, trial, logs).values }
+    }) as [Tried, Tried]
+    return above.values.map((value, i) => (value - (below.values[i] as number)) / (above.at - below.at))
   })
   const normal = new Float64Array(width * width)
   const gradient = new Float64Array(width)

@@ -23,44 +23,67 @@ export interface Frame {
   readonly scale: Float64Array
 }
 
-/** Coefficients that a start has at 0 may still turn out to be something: in shares of the step's floor. */
-const ABSENT = {
-  floorPerTokenMs: 1e-3,
-  perCallMs: 2e-3,
-  perContextTokenMs: 1e-5,
-  perPromptTokenMs: 2e-3,
-  perSquareMs: 5e-8,
-  overheadMs: 0.05,
+/** What a step of the log usually computes; each at least 1. */
+export interface UsualStep {
+  /** Calls that decode, and their contexts' tokens. */
+  readonly decoding: number
+  readonly contextTokens: number
+  /** Prompt tokens, and the sum over their calls of prompt tokens squared, halved. */
+  readonly promptTokens: number
+  readonly promptSquares: number
 }
 
-/** A start from a profile whose times are multiplied by `factor`. */
-export function frameOf(profile: Profile, factor: number): { readonly frame: Frame; readonly start: Point } {
+/**
+ * A coefficient is measured in what it is at the start, but at least in what adds this share of the step's floor to a usual step: then equal moves of two coefficients move
+ * latencies about equally, one that the start has at 0 is found as fast as any other, and no derivative drowns in the jitter of scheduling.
+ */
+const UNIT_RATIO = 0.1
+/** The way between router and instance: a unit of this share of the floor. */
+const OVERHEAD_RATIO = 0.3
+/** A law of one line that is given a second one: from this share of the floor, with this share of what a prompt token costs. */
+const SECOND_RATIO = 0.5
+
+/**
+ * A start from a profile whose times are multiplied by `factor`. With 'two lines' a law of one line is given a second one, which the search could not find from nothing, since a
+ * line below the other has no effect; 'as it is' keeps it at one.
+ */
+export function frameOf(
+  profile: Profile,
+  given: { readonly factor: number; readonly usual: UsualStep; readonly dense: 'as it is' | 'two lines' },
+): { readonly frame: Frame; readonly start: Point } {
+  const { factor, usual } = given
   const { dense, head, decode, prefill } = profile.law
-  const [floor, steep = { baseMs: 0, perTokenMs: 0 }] = dense
-  const base = (floor?.baseMs ?? 1) + head.baseMs + decode.baseMs
+  const [floor = { baseMs: 1, perTokenMs: 0 }, second] = dense
+  const isSplit = given.dense === 'two lines' && !second
+  const moved = isSplit ? SECOND_RATIO * prefill.perTokenMs : 0
+  const split = { baseMs: SECOND_RATIO * floor.baseMs, perTokenMs: floor.perTokenMs + moved }
+  const steep = second ?? (isSplit ? split : { baseMs: 0, perTokenMs: 0 })
+  const rest = head.baseMs + decode.baseMs
   const values = [
-    base,
-    floor?.perTokenMs ?? 0,
-    steep.baseMs + head.baseMs + decode.baseMs,
+    floor.baseMs + rest,
+    floor.perTokenMs,
+    steep.baseMs > 0 ? steep.baseMs + rest : 0,
     steep.perTokenMs,
     decode.perCallMs + head.perCallMs,
     decode.perContextTokenMs,
-    prefill.perTokenMs,
+    prefill.perTokenMs - moved,
     Math.max(prefill.perSquareMs, prefill.perCachedProductMs),
     0,
   ].map((value) => value * factor)
+  const unitMs = UNIT_RATIO * (values[0] as number)
+  const tokens = usual.decoding + usual.promptTokens
   const least = [
-    0,
-    ABSENT.floorPerTokenMs,
-    0.2,
-    1e-3,
-    ABSENT.perCallMs,
-    ABSENT.perContextTokenMs,
-    ABSENT.perPromptTokenMs,
-    ABSENT.perSquareMs,
-    ABSENT.overheadMs,
+    unitMs,
+    unitMs / tokens,
+    unitMs,
+    unitMs / tokens,
+    unitMs / usual.decoding,
+    unitMs / usual.contextTokens,
+    unitMs / usual.promptTokens,
+    unitMs / usual.promptSquares,
+    OVERHEAD_RATIO * (values[0] as number),
   ]
-  const scale = Float64Array.from(values, (value, k) => Math.max(value, (least[k] as number) * base * factor))
+  const scale = Float64Array.from(values, (value, k) => Math.max(value, least[k] as number))
   return { frame: { base: profile, scale }, start: Float64Array.from(values, (value, k) => value / (scale[k] as number)) }
 }
 

@@ -1,7 +1,7 @@
 import { KV_BLOCK_TOKENS, PROFILES, type Profile } from '../simulation/profiles.ts'
 import { playEngine } from './play-engine.ts'
 import { costAt, type Fit, fitPoint } from './profile-fit.ts'
-import { frameOf } from './profile-law.ts'
+import { frameOf, type UsualStep } from './profile-law.ts'
 import { type InstanceLog, partOf } from './profile-rows.ts'
 
 /** What decides which calls run together, as far as the log tells. */
@@ -23,10 +23,12 @@ export interface ProfileScrape {
 
 /** Calls that decide between the shipped profiles. */
 const RANKED_CALLS = 2_500
-/** A start that costs this much more than the best one is not tried. */
+/** The second start of one order and shape is not tried where it costs this much more than the best one. */
 const START_RATIO = 20
 const STARTS = 2
 const FIRST_ROUNDS = 6
+/** First fits of each order that are followed: a few rounds on a few calls do not yet tell a law of one line from one of two. */
+const FOLLOWED = 2
 /** A first fit that costs this much more than the best one is not followed. */
 const FOLLOW_RATIO = 6
 /** Tokens a step may compute, as engines are configured. */
@@ -37,19 +39,31 @@ const BETTER = 0.7
 /** The best fits from several shipped profiles as starts, the first one the best. */
 export function fitFromShipped(logs: readonly InstanceLog[], limits: Limits): Fit {
   const few = logs.map((log) => partOf(log, 0, RANKED_CALLS))
+  const usual = usualStep(logs)
   const ranked = [...PROFILES.values()]
-    .map((profile) => {
+    .flatMap((profile) => {
       const shaped = withLimits(profile, limits)
-      const { frame, start } = frameOf(shaped, paceFactor(shaped, few))
-      return { frame, start, cost: costAt(frame, start, few) }
+      const factor = paceFactor(shaped, few)
+      const shapes = profile.law.dense.length > 1 ? (['two lines'] as const) : (['as it is', 'two lines'] as const)
+      return shapes.map((dense) => {
+        const { frame, start } = frameOf(shaped, { factor, usual, dense })
+        return { frame, start, dense, cost: costAt(frame, start, few) }
+      })
     })
     .sort((a, b) => a.cost - b.cost)
   const least = ranked[0]?.cost ?? 0
-  // Which order an engine keeps shows in the fit only: of each order the best start is followed as long as it stays in sight.
+  // Which order an engine keeps, and whether its law has one line or two, shows in the fit only: of each the best start is fitted, however far off it is, and the best fits are
+  // followed as long as they stay in sight.
   const followed = (['v0', 'v1'] as const).flatMap((order) => {
-    const starts = ranked.filter(({ frame, cost }) => frame.base.order === order && cost <= START_RATIO * least).slice(0, STARTS)
-    const fits = starts.map(({ frame, start }) => fitPoint(frame, start, few, FIRST_ROUNDS)).sort((x, y) => x.cost - y.cost)
-    return fits.slice(0, 1)
+    const starts = (['as it is', 'two lines'] as const).flatMap((dense) =>
+      ranked
+        .filter((one) => one.frame.base.order === order && one.dense === dense)
+        .slice(0, STARTS)
+        .filter(({ cost }, i) => i === 0 || cost <= START_RATIO * least),
+    )
+    const fits = starts.map(({ frame, start }) => fitPoint(frame, start, few, FIRST_ROUNDS))
+    fits.sort((x, y) => x.cost - y.cost)
+    return fits.slice(0, FOLLOWED)
   })
   const nearest = Math.min(...followed.map(({ cost }) => cost))
   const whole = followed
@@ -74,6 +88,35 @@ function withBestBudget(fit: Fit, logs: readonly InstanceLog[]): Fit {
 /** The profile with the limits in it. */
 export function withLimits(profile: Profile, { kvBlocks, seats }: Limits): Profile {
   return { ...profile, kvBlocks, seats }
+}
+
+/** What a step of the logs usually computes: the calls that decoded at once on average while any was there, and prompt tokens as the lengths of prompts and answers stand to each other. */
+function usualStep(logs: readonly InstanceLog[]): UsualStep {
+  let [calls, decodingMs, busyMs, prompts, squares, outputs] = [0, 0, 0, 0, 0, 0]
+  for (const { calls: own, ttftMs, e2eMs, judged } of logs) {
+    let freeMs = Number.NEGATIVE_INFINITY
+    for (let i = 0; i < judged.length; i++) {
+      const [atMs, prompt] = [own.dispatchedMs[i] as number, own.promptTokens[i] as number]
+      if (judged[i] === 0 || !((ttftMs[i] as number) <= (e2eMs[i] as number))) continue
+      const endMs = atMs + (e2eMs[i] as number)
+      calls++
+      decodingMs += (e2eMs[i] as number) - (ttftMs[i] as number)
+      busyMs += Math.max(0, endMs - Math.max(atMs, freeMs))
+      freeMs = Math.max(freeMs, endMs)
+      prompts += prompt
+      squares += prompt ** 2 / 2
+      outputs += own.outputTokens[i] as number
+    }
+  }
+  const decoding = Math.max(1, decodingMs / Math.max(1, busyMs))
+  const perToken = decoding / Math.max(1, outputs)
+  const context = (prompts + outputs / 2) / Math.max(1, calls)
+  return {
+    decoding,
+    contextTokens: Math.max(1, decoding * context),
+    promptTokens: Math.max(1, perToken * prompts),
+    promptSquares: Math.max(1, perToken * squares),
+  }
 }
 
 /** Logged over played median time per token. */
