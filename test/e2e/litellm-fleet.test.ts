@@ -247,9 +247,9 @@ test('a stranger is left out by default, and a list of strangers alone stays as 
 })
 
 test('two workers both ask, by the Unix socket; with PHASEWISE_KEEP_FOREIGN the stranger stays beside the pick, and its calls are no outcomes of ours', async () => {
-  const before = hostedCalls
   const named = () => two.text().match(/is no instance of Phasewise/g)?.length ?? 0
   let sent = 0
+  let elsewhere = 0
   // A connection of its own per call, so that both workers get some; each of them names the stranger once.
   await eventually('both workers have asked', async () => {
     const reply = await fetch(`${two.url}/v1/chat/completions`, {
@@ -257,12 +257,14 @@ test('two workers both ask, by the Unix socket; with PHASEWISE_KEEP_FOREIGN the 
       headers: { authorization: `Bearer ${MASTER_KEY}`, 'content-type': 'application/json', connection: 'close', ...as('kept').headers },
       body: JSON.stringify(say('mixed', `kept ${sent++}`)),
     })
-    expect(reply.status, await reply.text()).toBe(200)
+    const text = await reply.text()
+    expect(reply.status, text).toBe(200)
+    // What callers saw counts: now and then LiteLLM asks a hosted provider once more than it answers by.
+    if (text.includes('from elsewhere')) elsewhere++
     return named() >= 2 && sent >= 16 ? true : undefined
   })
   expect(named()).toBe(2)
   const stored = await settled('kept', sent)
-  const elsewhere = hostedCalls - before
   expect(elsewhere).toBeGreaterThan(0)
   expect(elsewhere).toBeLessThan(sent)
   const wished = [...Array(sent - elsewhere).fill('completed'), ...Array(elsewhere).fill('served elsewhere')]
