@@ -12,13 +12,17 @@ const LOOK_MS = 60 * 60_000
 const FIRST_MS = 10_000
 
 /** Watches drift in the supervisor. Whatever fails in it is said and tried again at the next look; `stop` waits for a look under way. */
-export function startDriftWatch(parts: { readonly config: Config; readonly control: Control; readonly print: (line: string) => void }): {
-  stop(): Promise<void>
-} {
-  const { config, control, print } = parts
+export function startDriftWatch(parts: {
+  /** As it counts now. */
+  readonly config: () => Config
+  readonly control: Control
+  readonly print: (line: string) => void
+}): { stop(): Promise<void> } {
+  const { control, print } = parts
   let underWay: Promise<void> = Promise.resolve()
   const look = async (): Promise<void> => {
     try {
+      const config = parts.config()
       const reader = openReader(databasePath(config.dataDir, 'log'))
       try {
         const shippedPolicyServes = config.pools.some(({ policy, mode }) => policy === LEARNED && mode !== 'off')

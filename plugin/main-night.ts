@@ -44,7 +44,8 @@ const HEAP_MIB = 1_536
 export function startNightWatch({ config, input, rng, print }: NightWatchParts): NightWatch {
   const control = openControl({ path: databasePath(config.dataDir, 'control'), clock: systemClock })
   const trainer = createTrainerKeeper({ input, print })
-  const drift = startDriftWatch({ config, control, print })
+  let current = config
+  const drift = startDriftWatch({ config: () => current, control, print })
   const guarded = (what: string, act: () => void): void => {
     try {
       act()
@@ -58,8 +59,7 @@ export function startNightWatch({ config, input, rng, print }: NightWatchParts):
       control.trainingRuns.append({ askedBy: 'schedule', plan: { trigger: 'schedule' } })
     })
   const schedule = createSchedule({ ask, rng })
-  let { night } = config
-  schedule.follow(night)
+  schedule.follow(current.night)
   let seen = JSON.stringify(control.settings.all())
   const followSettings = (): void => {
     const now = JSON.stringify(control.settings.all())
@@ -68,14 +68,14 @@ export function startNightWatch({ config, input, rng, print }: NightWatchParts):
     // The router says what is wrong where they do not fit the file.
     const { config: settled, refused } = settle(input())
     if (refused !== undefined) return
-    night = settled.night
-    schedule.follow(night)
+    current = settled
+    schedule.follow(current.night)
   }
   const look = (): void => {
     guarded('settings of the night', followSettings)
     guarded('what people asked of the night', () => obeyIntents(control))
     guarded('ended trials', () =>
-      concludeTrials({ control, dataDir: config.dataDir, promotes: night.canary.promote, nowUnixMs: systemClock.nowUnixMs() }),
+      concludeTrials({ control, dataDir: config.dataDir, promotes: current.night.canary.promote, nowUnixMs: systemClock.nowUnixMs() }),
     )
     guarded('the trainer', () => {
       const runs = control.trainingRuns.unfinished()

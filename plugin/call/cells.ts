@@ -7,55 +7,31 @@
 /** Numbers of a slab: some six predictions. Chosen: 5,000 calls under way hold 80 MB at the very worst, some 15 MB as they come. */
 const SLAB_NUMBERS = 2_048
 
-let doubles = new Float64Array(SLAB_NUMBERS)
-let doublesUsed = 0
-let floats = new Float32Array(SLAB_NUMBERS)
-let floatsUsed = 0
-let words = new Uint32Array(SLAB_NUMBERS)
-let wordsUsed = 0
-let shorts = new Uint16Array(2 * SLAB_NUMBERS)
-let shortsUsed = 0
-
-/** `count` zeros; more than a slab has are an array of their own. To be handed to another thread packed (log/packing.ts), not as it is: the whole slab would go. */
-export function freshDoubles(count: number): Float64Array {
-  if (doublesUsed + count > doubles.length) {
-    if (count > doubles.length) return new Float64Array(count)
-    doubles = new Float64Array(SLAB_NUMBERS)
-    doublesUsed = 0
-  }
-  doublesUsed += count
-  return doubles.subarray(doublesUsed - count, doublesUsed)
+interface Cells {
+  readonly length: number
+  subarray(from: number, to: number): this
 }
 
+/** Gives `count` zeros; more than a slab has are an array of their own. */
+function slabOf<T extends Cells>(make: (count: number) => T, slabNumbers = SLAB_NUMBERS): (count: number) => T {
+  let slab = make(slabNumbers)
+  let used = 0
+  return (count) => {
+    if (used + count > slab.length) {
+      if (count > slab.length) return make(count)
+      slab = make(slabNumbers)
+      used = 0
+    }
+    used += count
+    return slab.subarray(used - count, used)
+  }
+}
+
+/** `count` zeros. To be handed to another thread packed (log/packing.ts), not as they are: the whole slab would go. */
+export const freshDoubles = slabOf((count) => new Float64Array(count))
 /** As `freshDoubles`, in single precision. */
-export function freshFloats(count: number): Float32Array {
-  if (floatsUsed + count > floats.length) {
-    if (count > floats.length) return new Float32Array(count)
-    floats = new Float32Array(SLAB_NUMBERS)
-    floatsUsed = 0
-  }
-  floatsUsed += count
-  return floats.subarray(floatsUsed - count, floatsUsed)
-}
-
+export const freshFloats = slabOf((count) => new Float32Array(count))
 /** As `freshDoubles`, in 32 bits. */
-export function freshWords(count: number): Uint32Array {
-  if (wordsUsed + count > words.length) {
-    if (count > words.length) return new Uint32Array(count)
-    words = new Uint32Array(SLAB_NUMBERS)
-    wordsUsed = 0
-  }
-  wordsUsed += count
-  return words.subarray(wordsUsed - count, wordsUsed)
-}
-
+export const freshWords = slabOf((count) => new Uint32Array(count))
 /** As `freshDoubles`, in 16 bits. */
-export function freshShorts(count: number): Uint16Array {
-  if (shortsUsed + count > shorts.length) {
-    if (count > shorts.length) return new Uint16Array(count)
-    shorts = new Uint16Array(2 * SLAB_NUMBERS)
-    shortsUsed = 0
-  }
-  shortsUsed += count
-  return shorts.subarray(shortsUsed - count, shortsUsed)
-}
+export const freshShorts = slabOf((count) => new Uint16Array(count), 2 * SLAB_NUMBERS)

@@ -1,8 +1,8 @@
-import { positionOf } from '../call/length-axis.ts'
 import { type DriftRow, readDriftRows } from '../log/read/drift.ts'
 import type { Reader } from '../log/read/reader.ts'
 import type { TimeRange } from '../log/read/traffic.ts'
 import { CALL_COLUMNS, CANDIDATE_COLUMNS, FEATURE_HASH } from '../placement/features.ts'
+import { cumulativeAt, positionOf } from '../prediction/distribution.ts'
 import type { DriftDay } from './drift.ts'
 
 /** Calls of a day that are looked at: enough that a decile's share is known to a hundredth. */
@@ -34,7 +34,7 @@ function dayOf(calls: number, rows: readonly DriftRow[]): DriftDay {
   const whole = rows.filter((row) => row.censored === 0 && (row.outputTokens ?? 0) > 0)
   const stated = whole.flatMap(({ cumulative, outputTokens }) => (cumulative ? [{ cumulative, outputTokens: outputTokens as number }] : []))
   const inside = stated.filter(({ cumulative, outputTokens }) => {
-    const below = probabilityBelow(cumulative, outputTokens)
+    const below = cumulativeAt(cumulative, positionOf(outputTokens))
     return below >= 0.1 && below <= 0.9
   })
   return {
@@ -49,12 +49,4 @@ function dayOf(calls: number, rows: readonly DriftRow[]): DriftDay {
 /** ln(measured ÷ predicted), where both are there. */
 function residual(measured: number, predicted: number | null): number[] {
   return predicted !== null && predicted > 0 && measured > 0 ? [Math.log(measured / predicted)] : []
-}
-
-/** Probability that an answer is shorter, log-linear within a bucket. */
-function probabilityBelow(cumulative: Float64Array, tokens: number): number {
-  const position = positionOf(tokens)
-  const bucket = Math.min(cumulative.length - 2, Math.floor(position))
-  const [low, high] = [cumulative[bucket] as number, cumulative[bucket + 1] as number]
-  return low + (position - bucket) * (high - low)
 }

@@ -103,7 +103,7 @@ function ask({ control, shippedPolicyServes }: DriftWatching, { champion, subjec
     .filter(({ dayUnixMs, calls }) => dayUnixMs + DAY_MS > takenUpUnixMs && calls >= DRIFT_CALLS_LEAST)
     .slice(0, 3)
     .reverse()
-  const { fallsBack } = fallBackState(days.map((day) => ({ fallsBack: day.fallsBack === 1, words: day.words })))
+  const { fallsBack } = fallBackState(days.map((day) => ({ fallsBack: day.fallsBack === 1 })))
   const kind = fallsBack && !aside ? SET_ASIDE : !fallsBack && aside?.by === DRIFT ? TAKE_UP : undefined
   if (kind === undefined || control.intents.open([SET_ASIDE, TAKE_UP]).length > 0) return
   const rule = champion && bestRuleOf(control, champion)

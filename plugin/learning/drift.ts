@@ -1,4 +1,5 @@
 import { percent } from './percent.ts'
+
 /**
  * Does the learned part still live in the world it was trained in? Per day: how far the features have moved (population stability index), how far what was
  * promised is from what came (residuals of predicted E2E and length), and whether stated probabilities still hold (calibration).
@@ -172,17 +173,8 @@ export function judgeDrift(reference: DriftReference, day: DriftDay): DriftRepor
 }
 
 /** Days in a row: one bad day alone may be an outage, so that a fall back needs two of the last three, and ends when two in a row are clean. */
-export function fallBackState(reports: readonly Pick<DriftReport, 'fallsBack' | 'words'>[]): {
-  readonly fallsBack: boolean
-  readonly words: string
-} {
-  const last = reports.slice(-3)
-  const bad = last.filter((report) => report.fallsBack).length
-  const fallsBack = bad >= 2
-  return {
-    fallsBack,
-    words: fallsBack ? `the best rule serves: ${last.findLast((report) => report.fallsBack)?.words ?? ''}` : 'the learned part may serve',
-  }
+export function fallBackState(reports: readonly Pick<DriftReport, 'fallsBack'>[]): { readonly fallsBack: boolean } {
+  return { fallsBack: reports.slice(-3).filter((report) => report.fallsBack).length >= 2 }
 }
 
 function spreadOf(values: Float64Array): { readonly median: number; readonly spread: number } {

@@ -58,9 +58,9 @@ export function createChoose(parts: { readonly rng: Rng; readonly count: (what: 
     if (own) return { draw: own, policy: arm, reason: own.reason }
     const fallback = draw(input, fallbackPolicy, 0)
     if (fallback) return { draw: fallback, policy: fallbackPolicy, reason: 'fallback policy' }
-    const any = draw(input, lastResort, 0)
-    if (!any) throw new Error('the even draw failed')
-    return { draw: any, policy: lastResort, reason: 'any reachable instance' }
+    const last = draw(input, lastResort, 0)
+    if (!last) throw new Error('the even draw failed')
+    return { draw: last, policy: lastResort, reason: 'any reachable instance' }
   }
 }
 

@@ -15,11 +15,14 @@ export interface Measure {
 const isTriple = (value: unknown): value is Triple =>
   Array.isArray(value) && value.length === 3 && value.every((one) => typeof one === 'number')
 
+/** The members of a value that somebody else wrote; {} where it has none. */
+export const membersOf = (value: unknown): Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Readonly<Record<string, unknown>>) : {}
+
 /** JSON that somebody else wrote; {} where it is none. */
 export function parsedObject(text: string): Readonly<Record<string, unknown>> {
   try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Readonly<Record<string, unknown>>) : {}
+    return membersOf(JSON.parse(text))
   } catch {
     // Shown as having no content; the raw text stands on the page besides.
     return {}

@@ -5,7 +5,7 @@ import { formatNumber } from '../../format.ts'
 import { waitForAnswer } from '../../intents.ts'
 import type { PageParts } from '../../routes.ts'
 import { noModel } from './model.ts'
-import { parsedObject } from './numbers.ts'
+import { membersOf, parsedObject } from './numbers.ts'
 
 const KIND_NAMES: readonly string[] = ['length', 'policy', 'profile']
 const isKind = (text: string | undefined): text is ModelKind => text !== undefined && KIND_NAMES.includes(text)
@@ -112,7 +112,7 @@ export function tryPage({ control }: PageParts, visit: Visit): Answer {
 /** What the twin foretold of a canary of this version, and what the form says at first. */
 function foretold(control: PageParts['control'], { modelId }: ModelRecord): Model {
   const { canary } = parsedObject(control.models.verdicts(modelId)[0]?.numbers ?? '{}')
-  const { blocks, blockMs, shareRatio, words } = parsedObject(JSON.stringify(canary ?? {}))
+  const { blocks, blockMs, shareRatio, words } = membersOf(canary)
   return {
     foretold: typeof words === 'string' ? words : undefined,
     share: typeof shareRatio === 'number' ? Math.round(100 * shareRatio) : 25,

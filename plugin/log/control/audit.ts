@@ -76,16 +76,29 @@ export function createAudit(door: Door, clock: Clock): Audit {
   }
 }
 
+/** A setting's value as it is stored; undefined where there is none. */
+export function readSetting(door: Door, key: string): string | undefined {
+  return door.get<{ value: string }>('SELECT value FROM setting WHERE key = ?', [key])?.value
+}
+
+/** Stores a setting in the place of any earlier one, within whatever transaction is open. */
+export function storeSetting(door: Door, { key, value }: { readonly key: string; readonly value: string }, nowUnixMs: number): void {
+  const sql = `INSERT INTO setting (key, value, changed_unix_ms) VALUES (?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value, changed_unix_ms = excluded.changed_unix_ms`
+  door.run(sql, [key, value, nowUnixMs])
+}
+
+/** Takes a setting away, within whatever transaction is open. */
+export function removeSetting(door: Door, key: string): void {
+  door.run('DELETE FROM setting WHERE key = ?', [key])
+}
+
 /** Settings as stored behind `door`. */
 export function createSettings(door: Door, clock: Clock): Settings {
   return {
-    get: (key) => door.get<{ value: string }>('SELECT value FROM setting WHERE key = ?', [key])?.value,
+    get: (key) => readSetting(door, key),
     all: () => Object.fromEntries(door.all<{ key: string; value: string }>('SELECT key, value FROM setting').map((s) => [s.key, s.value])),
-    set(key, value) {
-      const sql = `INSERT INTO setting (key, value, changed_unix_ms) VALUES (?, ?, ?)
-        ON CONFLICT (key) DO UPDATE SET value = excluded.value, changed_unix_ms = excluded.changed_unix_ms`
-      door.run(sql, [key, value, clock.nowUnixMs()])
-    },
-    remove: (key) => void door.run('DELETE FROM setting WHERE key = ?', [key]),
+    set: (key, value) => storeSetting(door, { key, value }, clock.nowUnixMs()),
+    remove: (key) => removeSetting(door, key),
   }
 }

@@ -1,3 +1,4 @@
+import { readSetting, removeSetting, storeSetting } from './audit.ts'
 import type { Door } from './door.ts'
 
 /** Who switched Phasewise off and when. */
@@ -11,7 +12,7 @@ const KEY = 'switch.off'
 
 /** Reads who switched Phasewise off; undefined while it is on. */
 export function readSwitchedOff(door: Door): SwitchedOff | undefined {
-  const value = door.get<{ value: string }>('SELECT value FROM setting WHERE key = ?', [KEY])?.value
+  const value = readSetting(door, KEY)
   return value === undefined ? undefined : (JSON.parse(value) as SwitchedOff)
 }
 
@@ -21,9 +22,9 @@ export function rememberSwitch(
   { kind, askedBy }: { readonly kind: string; readonly askedBy: string },
   nowUnixMs: number,
 ): void {
-  if (kind === 'switch on') door.run('DELETE FROM setting WHERE key = ?', [KEY])
-  if (kind !== 'switch off') return
+  if (kind === 'switch on') removeSetting(door, KEY)
+  // Who switched it off first stands there.
+  if (kind !== 'switch off' || readSetting(door, KEY) !== undefined) return
   const value = JSON.stringify({ by: askedBy, sinceUnixMs: nowUnixMs } satisfies SwitchedOff)
-  const sql = 'INSERT INTO setting (key, value, changed_unix_ms) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING'
-  door.run(sql, [KEY, value, nowUnixMs])
+  storeSetting(door, { key: KEY, value }, nowUnixMs)
 }

@@ -1,4 +1,4 @@
-import { addAudit } from './audit.ts'
+import { addAudit, readSetting, removeSetting, storeSetting } from './audit.ts'
 import type { Door } from './door.ts'
 import { addNotice } from './notices.ts'
 
@@ -24,13 +24,13 @@ const TAKEN_UP_KEY = 'policy.takenUp'
 
 /** Who set the learned policy aside and why; undefined while it may decide. */
 export function readSetAside(door: Door): SetAside | undefined {
-  const value = door.get<{ value: string }>('SELECT value FROM setting WHERE key = ?', [KEY])?.value
+  const value = readSetting(door, KEY)
   return value === undefined ? undefined : (JSON.parse(value) as SetAside)
 }
 
 /** When the learned policy was last taken up again; 0 where it never was. */
 export function readTakenUp(door: Door): number {
-  return Number(door.get<{ value: string }>('SELECT value FROM setting WHERE key = ?', [TAKEN_UP_KEY])?.value ?? 0)
+  return Number(readSetting(door, TAKEN_UP_KEY) ?? 0)
 }
 
 /** Remembers what the router obeyed, with audit row and notice; other kinds of intent are left alone. A policy that is put in anew is not set aside. */
@@ -39,16 +39,15 @@ export function rememberSetAside(
   { kind, subject, askedBy }: { readonly kind: string; readonly subject: unknown; readonly askedBy: string },
   nowUnixMs: number,
 ): void {
-  if (kind === 'serve' && (subject as { readonly kind?: unknown }).kind === 'policy') door.run('DELETE FROM setting WHERE key = ?', [KEY])
+  if (kind === 'serve' && (subject as { readonly kind?: unknown }).kind === 'policy') removeSetting(door, KEY)
   if (kind !== SET_ASIDE && kind !== TAKE_UP) return
-  const set = 'INSERT OR REPLACE INTO setting (key, value, changed_unix_ms) VALUES (?, ?, ?)'
   const { why, rule } = subject as SetAsideSubject
   if (kind === SET_ASIDE) {
     const value: SetAside = { by: askedBy, sinceUnixMs: nowUnixMs, why, ...(rule === undefined ? {} : { rule }) }
-    door.run(set, [KEY, JSON.stringify(value), nowUnixMs])
+    storeSetting(door, { key: KEY, value: JSON.stringify(value) }, nowUnixMs)
   } else {
-    door.run('DELETE FROM setting WHERE key = ?', [KEY])
-    door.run(set, [TAKEN_UP_KEY, String(nowUnixMs), nowUnixMs])
+    removeSetting(door, KEY)
+    storeSetting(door, { key: TAKEN_UP_KEY, value: String(nowUnixMs) }, nowUnixMs)
   }
   addAudit(door, { who: askedBy, address: '', action: kind, subject: 'learned policy', after: why }, nowUnixMs)
   const isAside = kind === SET_ASIDE
