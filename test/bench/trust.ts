@@ -45,7 +45,8 @@ export async function run(args: readonly string[]): Promise<BenchResult> {
     const part = parts[name]
     if (!part) throw new Error(`there is no part ${JSON.stringify(name)}; there are ${PARTS.join(', ')}`)
     const result = await part()
-    console.table(result.rows)
+    // The whole is printed at the end: one part alone would stand there twice.
+    if (only.length > 1) console.table(result.rows)
     results.push(result)
   }
   return { rows: results.flatMap((one) => one.rows), bars: results.flatMap((one) => one.bars) }

@@ -2,6 +2,7 @@ import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { formatId } from '../../plugin/log/read/ids.ts'
 import { openStage, type Stage } from '../admin/visitor.ts'
+import { ACTIONS, PAGES } from './addresses.ts'
 import { judge, openBrowser, openContext, skipsBrowser, takeSession } from './browser.ts'
 
 /** Overview to Lab in real Chromium, over a log and a registry as after some weeks. */
@@ -43,30 +44,6 @@ afterAll(async () => {
   await browser.close()
   await stage.close()
 })
-
-const PAGES: Readonly<Record<string, string>> = {
-  overview: '/?window=24h',
-  decisions: '/decisions?application=support-bot',
-  fleet: '/fleet',
-  models: '/models',
-  model: '/models/3',
-  'model-length': '/models/1',
-  training: '/training',
-  'training-run': '/training/1',
-  'training-failed': '/training/2',
-  lab: '/lab',
-  'lab-run': '/lab/1',
-  'lab-failed': '/lab/2',
-  'lab-compare': '/lab/compare?a=1&b=1',
-}
-const ACTIONS: Readonly<Record<string, string>> = {
-  switch: '/switch?to=off',
-  'instance-add': '/fleet/add?pool=llama-8b-chat',
-  'instance-edit': '/fleet/edit?pool=llama-8b-chat&instance=a100-0',
-  'model-promote': '/models/3/promote',
-  'model-roll-back': '/models/roll-back?kind=policy',
-  'model-try': '/models/3/try',
-}
 
 test.skipIf(skipsBrowser).each([
   ['viewer', PAGES],

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { chromium, type Page } from 'playwright-core'
 import { formatId } from '../../plugin/log/read/ids.ts'
 import { openStage, type Stage } from '../admin/visitor.ts'
+import { ACTIONS, PAGES } from './addresses.ts'
 
 /**
  * Photographs of every page for people to look at: each role, both looks, 1440 and 360 px, over a log and a registry as after some weeks.
@@ -13,36 +14,20 @@ const CHROMIUM = process.env.PHASEWISE_CHROMIUM ?? '/usr/bin/chromium'
 const SIZES = { wide: { width: 1440, height: 1000 }, narrow: { width: 360, height: 780 } } as const
 
 const LOOKS: Readonly<Record<string, string>> = {
-  overview: '/?window=24h',
+  ...PAGES,
   'overview-empty': '/?window=15m',
   decisions: '/decisions',
   'decisions-none': '/decisions?tenant=nobody',
-  fleet: '/fleet',
-  models: '/models',
-  'model-length': '/models/1',
-  'model-policy': '/models/3',
-  training: '/training',
-  'training-run': '/training/1',
-  'training-failed': '/training/2',
-  lab: '/lab',
-  'lab-run': '/lab/1',
-  'lab-failed': '/lab/2',
-  'lab-compare': '/lab/compare?a=1&b=1',
   'try-it': '/try',
   settings: '/settings',
   access: '/access',
   system: '/system',
   'no-such-page': '/nowhere',
 }
-const ACTIONS: Readonly<Record<string, string>> = {
+const ASKING: Readonly<Record<string, string>> = {
+  ...ACTIONS,
   audit: '/audit',
-  switch: '/switch?to=off',
   drain: '/fleet/drain?pool=llama-8b-chat&instance=a100-0',
-  'instance-add': '/fleet/add?pool=llama-8b-chat',
-  'instance-edit': '/fleet/edit?pool=llama-8b-chat&instance=a100-0',
-  'model-promote': '/models/3/promote',
-  'model-roll-back': '/models/roll-back?kind=policy',
-  'model-try': '/models/3/try',
 }
 
 const [folder = join(tmpdir(), 'phasewise-shots'), only] = process.argv.slice(2)
@@ -68,7 +53,7 @@ async function shootAs({ url, callIds, signedIn }: Stage, role: 'viewer' | 'oper
   const visitor = await signedIn(role)
   await context.addCookies([...visitor.cookies].map(([name, value]) => ({ name, value, url })))
   const page = await context.newPage()
-  const all = { ...LOOKS, ...(role === 'viewer' ? {} : ACTIONS), decision: `/decisions/${formatId(callIds.at(-300) ?? 0)}` }
+  const all = { ...LOOKS, ...(role === 'viewer' ? {} : ASKING), decision: `/decisions/${formatId(callIds.at(-300) ?? 0)}` }
   for (const [name, path] of Object.entries(all)) await shoot(page, `${role}-${name}`, url + path)
   await context.close()
 }

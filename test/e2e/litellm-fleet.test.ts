@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { stringify } from 'yaml'
 import { makeCertificate } from '../certificate.ts'
 import { ask, storedCalls } from './database.ts'
-import { endProxies, installLitellm, type LitellmProxy, MASTER_KEY, startLitellm } from './litellm/proxy.ts'
+import { copyHook, endProxies, installLitellm, type LitellmProxy, MASTER_KEY, startLitellm } from './litellm/proxy.ts'
 import {
   endAll,
   eventually,
@@ -23,7 +23,6 @@ import {
 
 /** LiteLLM's own proxy where the fleet changes, is full, or is shared, over TLS and the Unix socket: holding, deployments added at run time, hosted providers. */
 
-const HOOK = new URL('../../plugin/gateways/litellm/phasewise_litellm.py', import.meta.url).pathname
 const GROW = new URL('./litellm/grow.py', import.meta.url).pathname
 
 let site: Site & { readonly phasewise: RunningProcess }
@@ -117,7 +116,7 @@ function start(given: {
   readonly workers?: number
 }): Promise<LitellmProxy> {
   const folder = makeFolder()
-  copyFileSync(HOOK, join(folder, 'phasewise_litellm.py'))
+  copyHook(folder)
   copyFileSync(GROW, join(folder, 'grow.py'))
   const { deployments, callbacks, env, ...rest } = given
   return startLitellm({

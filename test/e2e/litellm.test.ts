@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { ask, storedCalls } from './database.ts'
-import { endProxies, installLitellm, type LitellmProxy, MASTER_KEY, startLitellm } from './litellm/proxy.ts'
+import { copyHook, endProxies, HOOK, installLitellm, type LitellmProxy, MASTER_KEY, startLitellm } from './litellm/proxy.ts'
 import {
   endAll,
   eventually,
@@ -21,7 +21,6 @@ import {
 
 /** LiteLLM's own proxy before virtual instances, with the one file that makes it ask Phasewise, driven by the official client. */
 
-const HOOK = new URL('../../plugin/gateways/litellm/phasewise_litellm.py', import.meta.url).pathname
 const KEY = 'pw-test-key-of-litellm'
 const PLACEMENTS = { loopbackWithoutKey: false, keys: [{ name: 'litellm', key: { env: 'PHASEWISE_TEST_KEY' } }] }
 
@@ -56,7 +55,7 @@ beforeAll(async () => {
     telemetry: { metrics },
   })
   const folder = makeFolder()
-  copyFileSync(HOOK, join(folder, 'phasewise_litellm.py'))
+  copyHook(folder)
   litellm = await startLitellm({
     folder,
     deployments: [

@@ -1,11 +1,11 @@
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Agent } from 'undici'
 import { stringify } from 'yaml'
 import { systemClock } from '../../../plugin/clock.ts'
 import { type MeasuredCall, sendCall } from '../../../plugin/simulation/call-client.ts'
-import { type LitellmProxy, MASTER_KEY, startLitellm } from '../../e2e/litellm/proxy.ts'
+import { copyHook, type LitellmProxy, MASTER_KEY, startLitellm } from '../../e2e/litellm/proxy.ts'
 import { type Measured, startNode } from '../harness.ts'
 
 /** What the parts of the LiteLLM bench share: Phasewise and LiteLLM before the same instances, and callers. */
@@ -29,7 +29,6 @@ export interface Site {
 }
 
 export const MODEL = 'llama-2-7b'
-const HOOK = new URL('../../../plugin/gateways/litellm/phasewise_litellm.py', import.meta.url).pathname
 export const MAIN = new URL('../../../plugin/main.ts', import.meta.url).pathname
 
 /** Phasewise before the instances, as a user starts it: supervisor, router, admin, log. */
@@ -53,7 +52,7 @@ export async function startPhasewise(instances: readonly Instance[], policy: str
 /** LiteLLM before the same instances: by a routing strategy of its own, and with Phasewise's file where `asks`. */
 export function startProxy(site: Site, { strategy, asks }: { readonly strategy: string; readonly asks: boolean }): Promise<LitellmProxy> {
   const folder = mkdtempSync(join(tmpdir(), 'phasewise-litellm-'))
-  if (asks) copyFileSync(HOOK, join(folder, 'phasewise_litellm.py'))
+  if (asks) copyHook(folder)
   return startLitellm({
     folder,
     deployments: site.instances.map(({ url }) => ({ url })),

@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
 import { freePorts, makeFolder } from '../processes.ts'
@@ -7,6 +7,12 @@ import { freePorts, makeFolder } from '../processes.ts'
 /** The real LiteLLM proxy, from PyPI, in a folder of its own. */
 
 const root = new URL('../../..', import.meta.url).pathname
+
+/** The one file that makes LiteLLM ask Phasewise. */
+export const HOOK = join(root, 'plugin/gateways/litellm/phasewise_litellm.py')
+
+/** Copies it beside a config.yaml. */
+export const copyHook = (folder: string): void => copyFileSync(HOOK, join(folder, 'phasewise_litellm.py'))
 
 /** LiteLLM refuses to start with a weak one. */
 export const MASTER_KEY = 'sk-R7vQm2Lk93xTzPw8Yc5N'
