@@ -110,6 +110,9 @@ test('two trainers do not work at once: the second waits its turn and then finds
   const site = await makeTrainerSite()
   const nights = [train(site, '--only', 'profiles'), train(site, '--only', 'profiles')]
   expect(await Promise.all(nights.map((night) => night.exited))).toEqual([0, 0])
+  // Who waits says so once, and starts no trainer that could only leave again.
+  const waits = nights.flatMap((night) => night.text().match(/run \d+ is at work \(\w+, \d+ %\): run \d+ waits for it/g) ?? [])
+  expect(waits).toHaveLength(1)
   const runs = site.control().trainingRuns.list({ limit: 5 })
   expect(runs.map(({ state }) => state)).toEqual(['done', 'done'])
   const [second, first] = runs

@@ -3,6 +3,7 @@ import { addAudit } from './audit.ts'
 import type { Door } from './door.ts'
 import { addIntent, type Page, pageLimit } from './intents.ts'
 import { addNotice } from './notices.ts'
+import { RegistryRefused } from './refused.ts'
 
 export type ModelKind = 'length' | 'policy' | 'profile'
 export type ModelAlias = 'champion' | 'challenger' | 'previous'
@@ -84,9 +85,9 @@ export interface Models {
   withAlias(kind: ModelKind, alias: ModelAlias): ModelRecord | undefined
   /** Makes it the challenger of its kind; whoever was is none now. A champion stays champion. */
   challenge(modelId: number): void
-  /** Makes it the champion: aliases, history, audit and the router's intent in one transaction. Throws when it is not there or serves already. */
+  /** Makes it the champion: aliases, history, audit and the router's intent in one transaction. Throws RegistryRefused when it is not there or serves already. */
   promote(modelId: number, asked: Asked): Changed
-  /** What served before the champion serves again. Throws when no trained model serves. */
+  /** What served before the champion serves again. Throws RegistryRefused when no trained model serves. */
   rollBack(kind: ModelKind, asked: Asked): Changed
   /** Newest first. */
   history(page: Page & { readonly kind?: ModelKind }): Promotion[]
@@ -111,7 +112,7 @@ export function createModels(door: Door, clock: Clock): Models {
   const get = (modelId: number): ModelRecord | undefined => getModel(door, modelId)
   const demanded = (modelId: number): ModelRecord => {
     const model = get(modelId)
-    if (model === undefined) throw new Error(`there is no model ${modelId}`)
+    if (model === undefined) throw new RegistryRefused(`there is no model ${modelId}`)
     return model
   }
   return {
@@ -139,14 +140,14 @@ export function createModels(door: Door, clock: Clock): Models {
     promote(modelId, asked) {
       return door.together(() => {
         const { kind, version, alias } = demanded(modelId)
-        if (alias === 'champion') throw new Error(`${kind} model ${version} serves already`)
+        if (alias === 'champion') throw new RegistryRefused(`${kind} model ${version} serves already`)
         return change(door, { kind, action: 'promote', toId: modelId, asked, nowUnixMs: clock.nowUnixMs() })
       })
     },
     rollBack(kind, asked) {
       return door.together(() => {
         const champion = withAlias(door, kind, 'champion')
-        if (champion === undefined) throw new Error(`no trained ${kind} model serves: there is nothing to roll back`)
+        if (champion === undefined) throw new RegistryRefused(`no trained ${kind} model serves: there is nothing to roll back`)
         const toId = servedBefore(door, kind, champion.modelId)
         return change(door, { kind, action: 'roll back', toId, asked, nowUnixMs: clock.nowUnixMs() })
       })
