@@ -103,8 +103,17 @@ export async function promoteModel(version: string, command: ModelsCommand): Pro
     if (verdict?.passed !== 1 && !command.force)
       throw new Unusable(`${version}: ${verdict?.words ?? 'it was never judged'}; --force promotes it all the same`)
     const why = command.why ?? (verdict?.passed === 1 ? verdict.words : 'forced')
+    tellProfiles(control, config, model)
     return told(control, control.models.promote(model.modelId, { who: whoAmI(), why }).intentId)
   })
+}
+
+/** Says which profiles go with a policy, and finds that they are whole. */
+function tellProfiles({ models }: Control, { dataDir }: Config, { modelId, version }: ModelRecord): void {
+  const profiles = models.goesWith(modelId)
+  if (!profiles) return
+  readRegistered(dataDir, profiles)
+  console.log(`with it goes ${profiles.version}: ${version} was trained and judged with these profiles`)
 }
 
 /** `phasewise models rollback`: what served before serves again. Gives the exit code. */
@@ -129,6 +138,7 @@ export async function tryModels(mode: 'shadow' | 'canary', words: readonly strin
     }
     const models = triedModels(control, words)
     for (const model of models) readRegistered(config.dataDir, model)
+    if (!models.some(({ kind }) => kind === 'profile')) for (const model of models) tellProfiles(control, config, model)
     const foretold = models.flatMap((model) => foretoldBlocks(control, model) ?? [])[0]
     const plan = planOf(command, config, foretold?.blocks)
     if (mode === 'canary' && foretold) console.log(foretold.words)

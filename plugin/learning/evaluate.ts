@@ -1,3 +1,4 @@
+import type { EngineShape } from '../impact/engine-shape.ts'
 import type { LearnedModel } from '../placement/learned-model.ts'
 import { createRng, type Rng } from '../rng.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
@@ -15,6 +16,8 @@ import { BUCKET_NAMES, bucketOf } from './measures.ts'
 export interface Contender {
   readonly arm: string
   readonly model?: LearnedModel
+  /** What it takes an instance's engine for; the calibrated profile by default. */
+  readonly believes?: (name: string) => EngineShape
 }
 
 export interface EvaluationParts {
@@ -112,7 +115,7 @@ function poolSlice({ pool, ...other }: OtherPool, { parts, rng }: { readonly par
 }
 
 function play(
-  { arm, model }: Contender,
+  { arm, model, believes }: Contender,
   given: { readonly parts: EvaluationParts; readonly twin: readonly TwinCall[]; readonly replay: number },
 ): Play {
   const { parts, twin, replay } = given
@@ -125,6 +128,7 @@ function play(
     scrapeMs: parts.scrapeMs,
     networkMs: parts.networkMs ?? 0,
     ...(model ? { model } : {}),
+    ...(believes ? { believes } : {}),
     onEnd: (end) => {
       if (end.ending === 'completed') e2eMs[end.index] = end.endedMs - end.arrivedMs
     },

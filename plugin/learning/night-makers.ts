@@ -1,3 +1,4 @@
+import { type EngineShape, shapeOfSpeed } from '../impact/engine-shape.ts'
 import { readQueuedScrapes } from '../log/read/scrapes.ts'
 import type { LearnedModel } from '../placement/learned-model.ts'
 import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
@@ -5,7 +6,7 @@ import { suggestBlocks } from '../placement/switchback.ts'
 import { LENGTH_FEATURE_HASH } from '../prediction/length-model.ts'
 import { decodeLengthModel } from '../prediction/model-file.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
-import { type Contender, evaluate } from './evaluate.ts'
+import { evaluate } from './evaluate.ts'
 import type { BlockPlan } from './foretold-blocks.ts'
 import { MODEL_FILE } from './model-folder.ts'
 import type { Made, Night } from './night.ts'
@@ -20,7 +21,16 @@ import { objectiveOf } from './policy-objective.ts'
 import { type CalibratedProfile, calibratedFleet, calibrateProfiles } from './profiles.ts'
 import type { ModelFiles } from './registry.ts'
 import { secondOpinion } from './second-opinion.ts'
-import { baseLength, basePolicy, encodeProfiles, loadLength, loadPolicy, loadProfiles, PROFILES_FILE } from './serving-models.ts'
+import {
+  baseLength,
+  basePolicy,
+  encodeProfiles,
+  loadLength,
+  loadPolicy,
+  loadProfiles,
+  type PoolProfiles,
+  PROFILES_FILE,
+} from './serving-models.ts'
 
 /** The parts of a night: each takes up what an earlier attempt kept, makes the rest, judges, and registers. */
 
@@ -74,8 +84,7 @@ export async function makeProfiles(night: Night, { registers }: { readonly regis
 
 /** One version for all pools: those that this night fitted nothing of keep what serves them. */
 function registerProfiles(night: Night, fits: readonly PoolFits[]): Made {
-  const record = night.champion('profile')
-  const profiles = new Map(record ? loadProfiles(night.dataDir, record) : [])
+  const profiles = new Map(knownProfiles(night))
   for (const { pool, found } of fits) {
     const own = found.filter(({ state }) => state !== 'prior').map(({ instance, profile }) => [instance, profile] as const)
     if (own.length > 0) profiles.set(pool, new Map([...(profiles.get(pool) ?? []), ...own]))
@@ -168,7 +177,7 @@ export async function makeLength(night: Night): Promise<readonly Made[]> {
 const OTHER_CALLS_MAX = 10_000
 
 /** A policy challenger, searched on the twin of this fleet and judged on later calls. */
-export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[]): Promise<readonly Made[]> {
+export async function makePolicy(night: Night, { fleets, made: profiles }: MadeProfiles): Promise<readonly Made[]> {
   const { fleet, overheadMs } = fleets[0] as CalibratedFleet
   const { desk, gathered, dataDir, clock, run, config, champion } = night
   desk.progress('policy', 0)
@@ -194,12 +203,16 @@ export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[
   desk.keep('policy.json', { parameters: [...policy.model.parameters], version: policy.model.version, generations: policy.generations })
   desk.tell({ generations: policy.generations })
   desk.progress('evaluating', 0)
-  const contendersOf = (name: string): { readonly serving: Contender; readonly challenger: Contender; readonly scrapeMs: number } => {
+  const known = knownProfiles(night)
+  const contendersOf = ({ pool: name, fleet: own }: CalibratedFleet) => {
     const pool = night.pools.find((one) => one.name === name)
     const learned = pool?.learned ?? 'learned'
     const serving = record ? learned : (pool?.arm ?? 'least-request')
+    const speeds = new Map(own.map((one) => [one.name, one.speed ?? 1]))
+    // What serves goes on with the profiles that serve.
+    const believes = (instance: string): EngineShape => known.get(name)?.get(instance) ?? shapeOfSpeed(speeds.get(instance) ?? 1)
     return {
-      serving: { arm: serving, ...(serving.startsWith('learned') ? { model: start } : {}) },
+      serving: { arm: serving, believes, ...(serving.startsWith('learned') ? { model: start } : {}) },
       challenger: { arm: learned, model: policy.model },
       scrapeMs: pool?.scrapeMs ?? 250,
     }
@@ -207,13 +220,13 @@ export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[
   const verdict = await evaluate({
     fleet,
     calls: gathered.heldOut,
-    ...contendersOf(gathered.pool),
+    ...contendersOf(fleets[0] as CalibratedFleet),
     networkMs: overheadMs / 2,
     seed: night.seed,
     canary: blockPlanOf(night),
     others: gathered.others.map(({ pool, heldOut }, i) => {
       const other = fleets[i + 1] as CalibratedFleet
-      return { pool, fleet: other.fleet, calls: heldOut.slice(0, OTHER_CALLS_MAX), networkMs: other.overheadMs / 2, ...contendersOf(pool) }
+      return { pool, fleet: other.fleet, calls: heldOut.slice(0, OTHER_CALLS_MAX), networkMs: other.overheadMs / 2, ...contendersOf(other) }
     }),
     async told(ratio) {
       desk.progress('evaluating', ratio)
@@ -232,6 +245,7 @@ export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[
       featureHash: LEARNED_FEATURE_HASH,
       verdict: { passed, words: said, numbers: { ...numbers, secondOpinion: opinion } },
       parent: record?.version ?? 'base',
+      profiles,
       facts: { generations: policy.generations, objective, fleet: fleet.map(({ name, profile }) => ({ name, profile: profile.name })) },
     }),
   ]
@@ -240,6 +254,12 @@ export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[
     const { generations, minutes } = run.plan
     return generations === undefined && minutes !== undefined ? { minutes } : { generations: generations ?? config.generations }
   }
+}
+
+/** The profiles that serve now. */
+function knownProfiles({ champion, dataDir }: Night): PoolProfiles {
+  const record = champion('profile')
+  return record ? loadProfiles(dataDir, record) : new Map()
 }
 
 /** A canary as it would be begun after this night. */

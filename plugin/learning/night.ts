@@ -76,10 +76,11 @@ export async function runNight(parts: NightParts): Promise<readonly Made[]> {
   }
   const wants = (part: NonNullable<typeof plan.only>): boolean => plan.only === undefined || plan.only === part
   const made: Made[] = []
-  const profiles = await makeProfiles(night, { registers: wants('profiles') })
+  // A policy goes with the profiles that it was trained and judged with.
+  const profiles = await makeProfiles(night, { registers: wants('profiles') || wants('policy') })
   if (profiles.made) made.push(profiles.made)
   if (wants('length')) made.push(...(await makeLength(night)))
-  if (wants('policy')) made.push(...(await makePolicy(night, profiles.fleets)))
+  if (wants('policy')) made.push(...(await makePolicy(night, profiles)))
   desk.progress('registering', 1)
   desk.tell({ made: made.map(({ kind, version, passed }) => ({ kind, version, passed })) })
   return made

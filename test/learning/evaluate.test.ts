@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { shapeOfSpeed } from '../../plugin/impact/engine-shape.ts'
 import { evaluate } from '../../plugin/learning/evaluate.ts'
 import { pairedGain } from '../../plugin/learning/evaluate-intervals.ts'
 import { decide, type Evidence } from '../../plugin/learning/gate.ts'
@@ -86,6 +87,16 @@ test('a pool that the challenger would make slower is a slice that refuses it', 
   expect(verdict.slices[0]?.gain[2]).toBeLessThan(0)
   expect(verdict.checks.filter((check) => !check.passed).map((check) => check.name)).toEqual(['slices'])
   expect(verdict.words).toContain('pool other')
+}, 120_000)
+
+test('what serves is judged with what it believes of the engines, not with what the night found of them', async () => {
+  const parts = { fleet, calls: rows.slice(0, 1_500), scrapeMs: 50, networkMs: 1.5, seed: 1 }
+  const impact = { arm: 'impact' }
+  const same = await evaluate({ ...parts, serving: impact, challenger: impact })
+  expect(same.gain).toEqual([0, 0, 0])
+  const unknowing = { ...impact, believes: () => shapeOfSpeed(1) }
+  const told = await evaluate({ ...parts, serving: unknowing, challenger: impact })
+  expect(told.gain[1]).toBeGreaterThan(0.05)
 }, 120_000)
 
 test('equal arms gain nothing, exactly', () => {

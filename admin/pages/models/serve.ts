@@ -31,6 +31,7 @@ export function confirmPromote(parts: PageParts, visit: Visit): Answer {
     sub: `${model.kind} model`,
     texts: [
       `It serves from then on instead of ${champion?.version ?? 'what ships'}, within a second; calls under way end as they were placed. One click rolls it back.`,
+      ...goesWith(parts, model),
       verdict === undefined ? 'It was never judged.' : `Its judgement: ${verdict.words}`,
     ],
     warning: notPassed ? 'It has not passed its judgement. Promote it only if you know why.' : undefined,
@@ -39,6 +40,12 @@ export function confirmPromote(parts: PageParts, visit: Visit): Answer {
     danger: notPassed,
     fields: [],
   })
+}
+
+/** The profiles that a policy brings along, in words. */
+function goesWith({ control }: PageParts, { modelId }: ModelRecord): readonly string[] {
+  const profiles = control.models.goesWith(modelId)
+  return profiles ? [`With it goes ${profiles.version}: it was trained and judged with these profiles of the instances.`] : []
 }
 
 /** Makes a version the champion; the router swaps and answers. */
@@ -57,7 +64,10 @@ export function confirmRollBack({ control }: PageParts, visit: Visit): Answer {
   return confirmation({
     question: `Roll back ${champion.version}?`,
     sub: `${kind} model`,
-    texts: [`${previous?.version ?? 'What ships'} serves from then on, within a second. ${champion.version} stays registered.`],
+    texts: [
+      `${previous?.version ?? 'What ships'} serves from then on, within a second. ${champion.version} stays registered.`,
+      ...(champion.profileModelId === null ? [] : ['Profiles that were promoted with it are rolled back with it.']),
+    ],
     warning: undefined,
     action: '/models/roll-back',
     button: `Roll back to ${previous?.version ?? 'what ships'}`,
@@ -98,14 +108,21 @@ const cannot = (error: unknown): Answer => ({
 })
 
 /** How a version is tried on real calls: shadow or canary. */
-export function tryPage({ control }: PageParts, visit: Visit): Answer {
+export function tryPage(parts: PageParts, visit: Visit): Answer {
+  const { control } = parts
   const model = control.models.get(Number(visit.params.modelId))
   if (model === undefined) return noModel(visit)
   return {
     kind: 'page',
     view: 'model-try',
     title: `Try ${model.version}`,
-    model: { id: model.modelId, version: model.version, running: control.trials.running()?.mode, ...foretold(control, model) },
+    model: {
+      id: model.modelId,
+      version: model.version,
+      running: control.trials.running()?.mode,
+      goesWith: goesWith(parts, model),
+      ...foretold(control, model),
+    },
   }
 }
 
