@@ -6,7 +6,7 @@ import { type LoopResult, runLoop } from './loop.ts'
 import { type LearningSite, startLearningSite } from './site.ts'
 
 /** The loop of `npm run demo:learning`, short: log → calibrate → train → judge → canary → promote → roll back, over real processes. */
-const PLAN = { load: 0.5, daySeconds: 60, generations: 2, blockMs: 3_000, washoutMs: 800, blocks: 16, forced: true } as const
+const PLAN = { load: 0.5, daySeconds: 60, afterSeconds: 20, generations: 2, blockMs: 3_000, washoutMs: 800, blocks: 16, forced: true } as const
 
 afterAll(endAll)
 

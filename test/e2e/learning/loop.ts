@@ -9,6 +9,8 @@ import type { Seen } from './traffic.ts'
 export interface LoopPlan {
   readonly load: number
   readonly daySeconds: number
+  /** Of the day after, where it is shorter. */
+  readonly afterSeconds?: number
   readonly generations: number
   readonly blockMs: number
   readonly washoutMs: number
@@ -66,7 +68,7 @@ export async function runLoop(site: LearningSite, plan: LoopPlan, told: (line: s
   const promoted = isShown || plan.forced ? await promote(site, policy, plan, told) : false
   if (!isShown && !plan.forced) told('the canary has not shown a gain: nothing is promoted')
   told(`a day under ${promoted ? policy.version : 'least-request again'}`)
-  const after = await site.day({ name: 'first', seconds: plan.daySeconds, load: plan.load })
+  const after = await site.day({ name: 'first', seconds: plan.afterSeconds ?? plan.daySeconds, load: plan.load })
   told(`  ${after.sent} calls, ${after.failed} failed, mean E2E ${seconds(after.meanE2eMs)}`)
   lateness.disable()
   return {
