@@ -36,9 +36,9 @@ export interface OffPolicyEstimate {
 const WEIGHT_MOST = 20
 const DECISIONS_LEAST = 500
 const PENALTY_ROWS = 50
-/** Calls of one minute share what the fleet went through: the interval draws minutes, or shorter stretches where there are few of them, since few units have no spread. */
+/** Decisions are drawn by whole minutes, since calls of one share queues; where there are few minutes, by at least so many shorter stretches. */
 const MINUTE_MS = 60_000
-const STRETCHES_LEAST = 30
+const STRETCHES_LEAST = 12
 const SAMPLES = 500
 const WIDTH = CANDIDATE_COLUMNS.length
 /** Fewer effective decisions are no opinion. */
@@ -91,9 +91,12 @@ export function estimateOffPolicy(
 }
 
 function stretchOf(choices: readonly LoggedChoice[]): number {
-  const times = choices.map(({ arrivedUnixMs }) => arrivedUnixMs)
-  const [first, last] = times.reduce(([low, high], at) => [Math.min(low, at), Math.max(high, at)], [Number.POSITIVE_INFINITY, 0])
-  return Math.min(MINUTE_MS, Math.max(1, (last - first) / STRETCHES_LEAST))
+  let [first, last] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
+  for (const { arrivedUnixMs } of choices) {
+    first = Math.min(first, arrivedUnixMs)
+    last = Math.max(last, arrivedUnixMs)
+  }
+  return Math.max(1, Math.min(MINUTE_MS, (last - first) / STRETCHES_LEAST))
 }
 
 interface Terms {

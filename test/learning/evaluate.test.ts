@@ -168,6 +168,12 @@ test('logged decisions tell what another policy would have gained per call', () 
   expect(found.effective).toBeGreaterThan(1_000)
 })
 
+test('decisions of less than a minute still have an interval', () => {
+  const within = choicesOf(600).map((choice, i) => ({ ...choice, arrivedUnixMs: 1_000_000_000_000 + i * 80 }))
+  const { low, high } = estimateOffPolicy(within, { policy: createPolicy('least-request-speed'), rng: createRng(2) })
+  expect(high - low).toBeGreaterThan(0.01)
+})
+
 test('off-policy needs decisions and a policy that can be asked', () => {
   expect(() => estimateOffPolicy(choicesOf(20), { policy: createPolicy('least-request'), rng: createRng(1) })).toThrow(
     '20 logged decisions',

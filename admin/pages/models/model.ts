@@ -1,5 +1,5 @@
 import { labVersion } from '../../../plugin/log/control/lab.ts'
-import type { ModelRecord } from '../../../plugin/log/control/models.ts'
+import type { ModelRecord, Models } from '../../../plugin/log/control/models.ts'
 import { type Answer, mayUse, type Visit } from '../../answer.ts'
 import { formatInstant } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
@@ -51,17 +51,20 @@ export function modelPage(parts: PageParts, visit: Visit): Answer {
       otherName: other && `${other.version} (${other.alias ?? 'none'})`,
       measures: measureRows(measured, theirs),
       ...plotsOf(card, numbers),
-      facts: [...factsOf(model), ...cardFacts(card)],
+      facts: [...factsOf(model, models), ...cardFacts(card)],
       card: JSON.stringify(card, null, 1),
       runHref: model.runId === null ? undefined : `/training/${model.runId}`,
     },
   }
 }
 
-const factsOf = (model: ModelRecord): { readonly name: string; readonly text: string }[] => [
+const factsOf = (model: ModelRecord, models: Models): { readonly name: string; readonly text: string }[] => [
   { name: 'SHA-256', text: model.sha256 },
   { name: 'Column list', text: model.featureHash ?? 'reads none' },
   { name: 'Trained on from', text: model.parent ?? 'nothing' },
+  ...(model.profileModelId === null
+    ? []
+    : [{ name: 'Goes with', text: models.get(model.profileModelId)?.version ?? `model ${model.profileModelId}` }]),
   { name: 'Folder', text: model.folder === '' ? 'none' : model.folder },
 ]
 

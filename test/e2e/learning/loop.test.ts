@@ -6,7 +6,16 @@ import { type LoopResult, runLoop } from './loop.ts'
 import { type LearningSite, startLearningSite } from './site.ts'
 
 /** The loop of `npm run demo:learning`, short: log → calibrate → train → judge → canary → promote → roll back, over real processes. */
-const PLAN = { load: 0.5, daySeconds: 60, generations: 2, blockMs: 3_000, washoutMs: 800, blocks: 16, forced: true } as const
+const PLAN = {
+  load: 0.5,
+  daySeconds: 60,
+  afterSeconds: 20,
+  generations: 2,
+  blockMs: 3_000,
+  washoutMs: 800,
+  blocks: 16,
+  forced: true,
+} as const
 
 afterAll(endAll)
 
@@ -30,7 +39,7 @@ function expectLoop({ control, reader }: LearningSite, result: LoopResult, lines
   expect(result.before.sent).toBeGreaterThan(400)
   expect(lines.join('\n')).toMatch(/rows can be used/)
   expect(['ended', 'withdrawn']).toContain(result.canary.state)
-  expect(Number.isFinite(result.promised)).toBe(true)
+  expect(result.promised.every(Number.isFinite)).toBe(true)
   const counts = reader.read((query) =>
     query.all<{ arm: string | null; version: string; calls: number }>(
       `SELECT arm, policy_version AS version, count(*) AS calls FROM call GROUP BY 1, 2`,
