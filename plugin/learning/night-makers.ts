@@ -41,9 +41,10 @@ export interface CalibratedFleet {
   readonly overheadMs: number
 }
 
-/** The fleets of all pools that were gathered, the trained one's first, and the registered version where one was made. */
+/** The fleets of all pools that were gathered, the trained one's first, what they were made from, and the registered version where one was made. */
 export interface MadeProfiles {
   readonly fleets: readonly CalibratedFleet[]
+  readonly fits: readonly PoolFits[]
   readonly made?: Made
 }
 
@@ -51,7 +52,7 @@ export interface MadeProfiles {
 const FITS_FILE = 'fits.json'
 
 /** What was found of one pool. */
-interface PoolFits {
+export interface PoolFits {
   readonly pool: string
   readonly found: readonly CalibratedProfile[]
 }
@@ -74,16 +75,14 @@ export async function makeProfiles(night: Night, { registers }: { readonly regis
     const overheadMs = found.reduce((sum, one) => sum + one.overheadMs, 0) / Math.max(1, found.length)
     return { pool, overheadMs, fleet: calibratedFleet(found, pools[i]?.fleet ?? []) }
   })
-  if (!registers) return { fleets }
-  if (fits.every(({ found }) => found.every(({ state }) => state === 'prior'))) {
-    desk.say('no profile could be fitted: the prior ones stay')
-    return { fleets }
-  }
-  return { fleets, made: registerProfiles(night, fits) }
+  const made = registers ? registerProfiles(night, fits) : undefined
+  if (registers && !made) desk.say('no profile could be fitted: the prior ones stay')
+  return { fleets, fits, ...(made ? { made } : {}) }
 }
 
-/** One version for all pools: those that this night fitted nothing of keep what serves them. */
-function registerProfiles(night: Night, fits: readonly PoolFits[]): Made {
+/** One version for all pools: those that this night fitted nothing of keep what serves them. None where nothing was fitted. */
+function registerProfiles(night: Night, fits: readonly PoolFits[]): Made | undefined {
+  if (fits.every(({ found }) => found.every(({ state }) => state === 'prior'))) return undefined
   const profiles = new Map(knownProfiles(night))
   for (const { pool, found } of fits) {
     const own = found.filter(({ state }) => state !== 'prior').map(({ instance, profile }) => [instance, profile] as const)
@@ -177,7 +176,7 @@ export async function makeLength(night: Night): Promise<readonly Made[]> {
 const OTHER_CALLS_MAX = 10_000
 
 /** A policy challenger, searched on the twin of this fleet and judged on later calls. */
-export async function makePolicy(night: Night, { fleets, made: profiles }: MadeProfiles): Promise<readonly Made[]> {
+export async function makePolicy(night: Night, { fleets, fits, made }: MadeProfiles): Promise<readonly Made[]> {
   const { fleet, overheadMs } = fleets[0] as CalibratedFleet
   const { desk, gathered, dataDir, clock, run, config, champion } = night
   desk.progress('policy', 0)
@@ -237,7 +236,10 @@ export async function makePolicy(night: Night, { fleets, made: profiles }: MadeP
   const said = [verdict.words, opinion.words, ...(verdict.canary ? [verdict.canary.words] : [])].join('; ')
   desk.say(`${policy.model.version}, ${policy.generations} generations: ${said}`)
   const { passed, words: _, ...numbers } = verdict
+  // It goes with the profiles that it was trained and judged with.
+  const profiles = made ?? registerProfiles(night, fits)
   return [
+    ...(profiles && !made ? [profiles] : []),
     registerMade(night, {
       kind: 'policy',
       version: policy.model.version,

@@ -76,8 +76,7 @@ export async function runNight(parts: NightParts): Promise<readonly Made[]> {
   }
   const wants = (part: NonNullable<typeof plan.only>): boolean => plan.only === undefined || plan.only === part
   const made: Made[] = []
-  // A policy goes with the profiles that it was trained and judged with.
-  const profiles = await makeProfiles(night, { registers: wants('profiles') || wants('policy') })
+  const profiles = await makeProfiles(night, { registers: wants('profiles') })
   if (profiles.made) made.push(profiles.made)
   if (wants('length')) made.push(...(await makeLength(night)))
   if (wants('policy')) made.push(...(await makePolicy(night, profiles)))

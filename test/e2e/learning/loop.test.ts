@@ -1,7 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
+import type { ModelRecord } from '../../../plugin/log/control/models.ts'
 import { endAll, eventually } from '../processes.ts'
+import { agreementOf } from './agreement.ts'
 import { type LoopResult, runLoop } from './loop.ts'
 import { type LearningSite, startLearningSite } from './site.ts'
 
@@ -27,6 +29,7 @@ test('a day, a night, a canary and a day after: every step is there, no call is 
     expectLoop(site, result, lines)
     const back = await site.command('models', 'rollback', 'policy')
     expect(back.text).toMatch(/done: the configured policies serve/)
+    expect(site.control.models.withAlias('profile', 'champion')).toBeUndefined()
     await expectRefusal(site, result)
     await expectRetrain(site)
   } finally {
@@ -34,7 +37,8 @@ test('a day, a night, a canary and a day after: every step is there, no call is 
   }
 }, 900_000)
 
-function expectLoop({ control, reader }: LearningSite, result: LoopResult, lines: readonly string[]): void {
+function expectLoop(site: LearningSite, result: LoopResult, lines: readonly string[]): void {
+  const { control, reader } = site
   expect([result.before.failed, result.after.failed]).toEqual([0, 0])
   expect(result.before.sent).toBeGreaterThan(400)
   expect(lines.join('\n')).toMatch(/rows can be used/)
@@ -59,6 +63,15 @@ function expectLoop({ control, reader }: LearningSite, result: LoopResult, lines
   // On a busy machine a decision now and then takes too long, and the fallback policy decides in its stead.
   expect(calls(null, result.policy.version)).toBeGreaterThan(0.99 * result.after.sent)
   expect(control.models.history({ limit: 5, kind: 'policy' })).toMatchObject([{ action: 'promote', modelId: result.policy.modelId }])
+  expectServedAsJudged(site, result)
+}
+
+/** The profiles that the night judged its policy with serve with it: with others it decides otherwise, and the promise is worth nothing. */
+function expectServedAsJudged(site: LearningSite, { policy, after }: LoopResult): void {
+  const profiles = site.control.models.withAlias('profile', 'champion') as ModelRecord
+  expect(profiles.modelId).toBe(policy.profileModelId)
+  expect(site.control.trials.list({ limit: 1 })[0]?.profileModelId).toBe(profiles.modelId)
+  expect(agreementOf(site, { day: after, policy, profiles })).toBeGreaterThan(0.9)
 }
 
 /** What the admin asks by intent: a night of the running Phasewise, and its end. */
@@ -66,7 +79,7 @@ async function expectRetrain({ control }: LearningSite): Promise<void> {
   const ask = (kind: string, subject: unknown): number => control.intents.append({ kind, subject, askedBy: 'ada' })
   const asked = ask('retrain', { only: 'policy', generations: 1_000 })
   const run = await eventually('the run is under way', () =>
-    control.trainingRuns.list({ limit: 1 }).find((one) => one.askedBy === 'ada' && one.phase === 'policy'),
+    control.trainingRuns.list({ limit: 1 }).find((one) => one.askedBy === 'ada' && one.phase !== null),
   )
   expect(control.intents.get(asked)).toMatchObject({ state: 'done', answer: `run ${run.runId} waits for the trainer` })
   ask('cancel', { runId: run.runId })
