@@ -43,7 +43,7 @@ test('a policy is promoted with the profiles that it was judged with, which the 
   models.promote(second, ASKED)
   expect(serving(control)).toEqual(['policy-2', 'profile-2'])
   expect(toServe(control)).toEqual([early, first, late, second])
-  expect(models.history({ limit: 1, kind: 'profile' })).toMatchObject([{ why: 'goes with policy-2: the verdict is good' }])
+  expect(models.history({ limit: 1, kind: 'profile' })).toMatchObject([{ why: 'goes with policy-2' }])
   models.rollBack('policy', ASKED)
   expect(serving(control)).toEqual(['policy-1', 'profile-1'])
   models.rollBack('policy', ASKED)

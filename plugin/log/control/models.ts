@@ -151,7 +151,7 @@ export function createModels(door: Door, clock: Clock): Models {
         if (alias === 'champion') throw new RegistryRefused(`${kind} model ${version} serves already`)
         const nowUnixMs = clock.nowUnixMs()
         const profiles = profilesOf(door, modelId)
-        const why = `goes with ${version}: ${asked.why}`
+        const why = `goes with ${version}`
         // First, so that the router knows the engines when it makes the policy.
         const first =
           profiles && change(door, { kind: 'profile', action: 'promote', toId: profiles.modelId, asked: { ...asked, why }, nowUnixMs })
@@ -165,7 +165,7 @@ export function createModels(door: Door, clock: Clock): Models {
         const made = lastPromotion(door, champion)
         const nowUnixMs = clock.nowUnixMs()
         const changed = change(door, { kind, action: 'roll back', toId: made?.fromModelId ?? null, asked, nowUnixMs })
-        takeBack(door, made?.withPromotionId, { asked: { ...asked, why: `went with ${champion.version}: ${asked.why}` }, nowUnixMs })
+        takeBack(door, made?.withPromotionId, { asked: { ...asked, why: `went with ${champion.version}` }, nowUnixMs })
         return changed
       })
     },
