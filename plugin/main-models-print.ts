@@ -14,7 +14,7 @@ const facts = (list: readonly Fact[]): string =>
 const instant = (unixMs: number): string => `${new Date(unixMs).toISOString().slice(0, 16).replace('T', ' ')} UTC`
 
 /** Verdicts begin with what decided; the rest of their clauses stand in `models show`. */
-const firstClause = (words: string): string => words.split(';')[0] as string
+export const firstClause = (words: string): string => words.split(';')[0] as string
 
 /** A version as a line of the list. */
 export function modelLine(model: ModelRecord, verdict: VerdictRecord | undefined): string {
@@ -86,8 +86,10 @@ const filesWords = ({ folder }: ModelRecord, files: Readonly<Record<string, numb
     .map(([name, bytes]) => `${name} ${(bytes / 1_024).toFixed(1)} KiB`)
     .join(', ')}`
 
-const historyWords = ({ action, fromModelId, modelId, who, why }: Promotion, versionOf: Shown['versionOf']): string =>
-  `${action}: ${versionOf(fromModelId)} → ${versionOf(modelId)}, by ${who}: ${firstClause(why)}`
+function historyWords({ kind, action, fromModelId, modelId, who, why }: Promotion, versionOf: Shown['versionOf']): string {
+  const of = (id: number | null): string => (id === null && kind === 'policy' ? 'the configured rule' : versionOf(id))
+  return `${action}: ${of(fromModelId)} → ${of(modelId)}, by ${who}: ${firstClause(why)}`
+}
 
 export interface Tried {
   readonly trial: Trial

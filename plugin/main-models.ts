@@ -14,7 +14,7 @@ import { readBlocks, readE2eP90, readShadow } from './log/read/trials.ts'
 import { Unusable } from './main-child.ts'
 import { configOf, readInput } from './main-config.ts'
 import { embeddedConfig } from './main-embedded.ts'
-import { modelLine, modelWords, trialWords } from './main-models-print.ts'
+import { firstClause, modelLine, modelWords, trialWords } from './main-models-print.ts'
 import { assertPlan, BLOCKS_DEFAULT, suggestBlocks } from './placement/switchback.ts'
 
 export interface ModelsCommand {
@@ -102,7 +102,7 @@ export async function promoteModel(version: string, command: ModelsCommand): Pro
     const [verdict] = control.models.verdicts(model.modelId)
     if (verdict?.passed !== 1 && !command.force)
       throw new Unusable(`${version}: ${verdict?.words ?? 'it was never judged'}; --force promotes it all the same`)
-    const why = command.why ?? (verdict?.passed === 1 ? verdict.words : 'forced')
+    const why = command.why ?? (verdict?.passed === 1 ? firstClause(verdict.words) : 'forced')
     tellProfiles(control, config, model)
     return told(control, control.models.promote(model.modelId, { who: whoAmI(), why }).intentId)
   })

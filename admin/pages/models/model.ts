@@ -1,5 +1,5 @@
 import { labVersion } from '../../../plugin/log/control/lab.ts'
-import type { ModelRecord, Models } from '../../../plugin/log/control/models.ts'
+import type { ModelRecord, Models, VerdictRecord } from '../../../plugin/log/control/models.ts'
 import { type Answer, mayUse, type Visit } from '../../answer.ts'
 import { formatInstant } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
@@ -16,11 +16,8 @@ export function modelPage(parts: PageParts, visit: Visit): Answer {
   const other = champion?.modelId === model.modelId ? models.withAlias(model.kind, 'previous') : champion
   const verdicts = models.verdicts(model.modelId)
   const card = parsedObject(model.card)
-  const numbers = parsedObject(verdicts[0]?.numbers ?? '{}')
-  const theirs = other && [
-    ...measuresOf(parsedObject(other.card)),
-    ...measuresOf(parsedObject(models.verdicts(other.modelId)[0]?.numbers ?? '{}')),
-  ]
+  const numbers = numbersOf(model.kind, verdicts[0])
+  const theirs = other && [...measuresOf(parsedObject(other.card)), ...measuresOf(numbersOf(model.kind, models.verdicts(other.modelId)[0]))]
   const measured = [...measuresOf({ measured: card.measured ?? {} }), ...measuresOf(numbers)]
   const mayAct = mayUse(visit.user?.role, 'operator')
   const serves = model.alias === 'champion'
@@ -56,6 +53,12 @@ export function modelPage(parts: PageParts, visit: Visit): Answer {
       runHref: model.runId === null ? undefined : `/training/${model.runId}`,
     },
   }
+}
+
+/** What a verdict counted; the gain of a length model is in nats, others are shares. */
+function numbersOf(kind: ModelRecord['kind'], verdict: VerdictRecord | undefined): Readonly<Record<string, unknown>> {
+  const { gain, ...numbers } = parsedObject(verdict?.numbers ?? '{}')
+  return gain === undefined ? numbers : { [kind === 'length' ? 'gainNats' : 'gain']: gain, ...numbers }
 }
 
 const factsOf = (model: ModelRecord, models: Models): { readonly name: string; readonly text: string }[] => [

@@ -134,7 +134,7 @@ function resultWords(result: string | null): string | undefined {
 }
 
 function historyLine(one: Promotion, named: ReadonlyMap<number, string>): Model {
-  const ships = KINDS.find(({ kind }) => kind === one.kind)?.ships ?? 'what ships'
+  const ships = one.kind === 'policy' ? 'the configured rule' : 'what ships'
   const of = (id: number | null): string => (id === null ? ships : (named.get(id) ?? `model ${id}`))
   return {
     at: formatInstant(one.atUnixMs),
@@ -143,6 +143,8 @@ function historyLine(one: Promotion, named: ReadonlyMap<number, string>): Model 
     from: of(one.fromModelId),
     to: of(one.modelId),
     who: one.who,
-    why: one.why,
+    // What decided; the rest of a verdict's clauses is the cell's title.
+    why: one.why.split(';')[0],
+    whole: one.why,
   }
 }

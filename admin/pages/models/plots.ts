@@ -63,8 +63,10 @@ function bucketErrors(sources: readonly Json[]): Model[] {
 
 function gains(measures: readonly Measure[]): Model[] {
   const rows = measures.flatMap(({ name, value, low, high }) =>
-    // A second opinion from logged decisions is no play of the twin.
-    /gain/i.test(name) && !name.startsWith('secondOpinion') && low !== undefined ? [{ name: measureWords(name), value, low, high }] : [],
+    // A second opinion from logged decisions is no play of the twin, nor is a gain in nats.
+    /gain(?!Nats)/i.test(name) && !name.startsWith('secondOpinion') && low !== undefined
+      ? [{ name: measureWords(name), value, low, high }]
+      : [],
   )
   return rows.length === 0 ? [] : [{ ...createRangePlot({ title: 'Gain in mean E2E, in the twin, on later calls', kind: 'ratio', rows }) }]
 }

@@ -1,7 +1,6 @@
 import type { ModelKind, ModelRecord } from '../../../plugin/log/control/models.ts'
 import { SET_ASIDE, TAKE_UP } from '../../../plugin/log/control/set-aside.ts'
 import type { Answer, Model, Visit } from '../../answer.ts'
-import { formatNumber } from '../../format.ts'
 import { waitForAnswer } from '../../intents.ts'
 import type { PageParts } from '../../routes.ts'
 import { noModel } from './model.ts'
@@ -129,11 +128,13 @@ export function tryPage(parts: PageParts, visit: Visit): Answer {
 /** What the twin foretold of a canary of this version, and what the form says at first. */
 function foretold(control: PageParts['control'], { modelId }: ModelRecord): Model {
   const { canary } = parsedObject(control.models.verdicts(modelId)[0]?.numbers ?? '{}')
-  const { blocks, blockMs, shareRatio, words } = membersOf(canary)
+  const { blocks, blockMs, washoutMs, shareRatio, words } = membersOf(canary)
+  const ownMs = typeof blockMs === 'number' ? blockMs : BLOCK_MS
   return {
     foretold: typeof words === 'string' ? words : undefined,
     share: typeof shareRatio === 'number' ? Math.round(100 * shareRatio) : 25,
-    minutes: typeof blockMs === 'number' ? formatNumber(blockMs / MINUTE_MS) : '10',
+    seconds: ownMs / 1_000,
+    washout: (typeof washoutMs === 'number' ? washoutMs : washoutOf(ownMs)) / 1_000,
     blocks: typeof blocks === 'number' ? blocks : 0,
   }
 }
@@ -141,7 +142,11 @@ function foretold(control: PageParts['control'], { modelId }: ModelRecord): Mode
 /** Of the blocks: more than half is a promotion by another name. */
 const SHARE_MOST_PERCENT = 50
 const MINUTE_MS = 60_000
-const BLOCK_MOST_MINUTES = 1_440
+const BLOCK_MOST_S = 86_400
+/** Where the twin foretold none: long enough for most calls. */
+const BLOCK_MS = 10 * MINUTE_MS
+/** Calls of the block before still run: chosen as a fifth of the block, two minutes at most. */
+const washoutOf = (blockMs: number): number => Math.min(2 * MINUTE_MS, Math.round(blockMs / 5))
 
 /** Starts a trial. */
 export async function startTrial(parts: PageParts, visit: Visit): Promise<Answer> {
@@ -151,26 +156,24 @@ export async function startTrial(parts: PageParts, visit: Visit): Promise<Answer
   const { form } = visit
   const mode = form.mode === 'canary' ? 'canary' : 'shadow'
   const share = Number(form.share ?? '25')
-  const minutes = Number(form.minutes ?? '10')
+  const blockMs = Math.round(1_000 * Number(form.seconds ?? BLOCK_MS / 1_000))
+  const washoutMs = form.washout === undefined ? washoutOf(blockMs) : Math.round(1_000 * Number(form.washout))
   const blocks = Number(form.blocks ?? '0')
-  const right =
-    share > 0 && share <= SHARE_MOST_PERCENT && minutes > 0 && minutes <= BLOCK_MOST_MINUTES && Number.isInteger(blocks) && blocks >= 0
-  if (!right)
+  const fits = blockMs > 0 && blockMs <= 1_000 * BLOCK_MOST_S && washoutMs >= 0 && washoutMs < blockMs
+  if (!(share > 0 && share <= SHARE_MOST_PERCENT && fits && Number.isInteger(blocks) && blocks >= 0))
     return {
       kind: 'problem',
       status: 422,
       title: 'This trial cannot be started',
-      text: `The share is above 0 and at most ${SHARE_MOST_PERCENT} %, a block lasts at most ${BLOCK_MOST_MINUTES} minutes, and the number of blocks is whole. Nothing was changed.`,
+      text: `The share is above 0 and at most ${SHARE_MOST_PERCENT} %, a block lasts at most ${BLOCK_MOST_S} seconds, its wash-out is shorter, and the number of blocks is whole. Nothing was changed.`,
     }
-  const blockMs = Math.round(minutes * MINUTE_MS)
   return change(parts, () =>
     control.trials.start({
       mode,
       models: { [model.kind]: model.modelId },
       shareRatio: mode === 'canary' ? share / 100 : 0,
       blockMs,
-      // Calls of the block before still run: chosen as a fifth of the block, two minutes at most.
-      washoutMs: Math.min(2 * MINUTE_MS, Math.round(blockMs / 5)),
+      washoutMs,
       blocksPlanned: mode === 'canary' ? blocks : 0,
       seed: clock.nowUnixMs() % 2 ** 31,
       asked: askedBy(visit),
