@@ -70,3 +70,28 @@ test('a canary asked for by the form has the blocks that the twin foretold, in s
   await operator.post(`/models/${modelId}/try`, form)
   expect(control.trials.running()).toMatchObject({ mode: 'canary', blockMs: 7_500, washoutMs: 2_500, blocksPlanned: 9, shareRatio: 0.5 })
 })
+
+test('a policy that serves without the profiles it was judged with is told, and what to do', async () => {
+  stage = await openStage()
+  const { models } = stage.control
+  const of = { sha256: 'ab', featureHash: null, card: '{}' }
+  const profileModelId = models.register({ kind: 'profile', version: 'profile-1', ...of })
+  const policy = models.register({ kind: 'policy', version: 'policy-1', profileModelId, ...of })
+  const asked = { who: 'ada', why: 'a test' }
+  const operator = await stage.signedIn('operator')
+  expect((await operator.get(`/models/${policy}/promote`)).html).toContain('With it goes profile-1')
+  expect((await operator.get(`/models/${policy}/try`)).html).toContain('With it goes profile-1')
+  models.promote(policy, asked)
+  expect((await operator.get('/models')).html).not.toContain('was judged with')
+  expect((await operator.get('/models/roll-back?kind=policy')).html).toContain(
+    'within a second, the rule that the configuration names serves',
+  )
+  models.rollBack('profile', asked)
+  const banner = 'policy-1 was judged with profile-1, which does not serve'
+  const { html } = await operator.get('/models')
+  expect(html).toContain(banner)
+  expect(html).toContain(`<a href="/models/${profileModelId}/promote">Promote profile-1</a>`)
+  const seen = (await (await stage.signedIn('viewer')).get('/models')).html
+  expect(seen).toContain(banner)
+  expect(seen).not.toContain('>Promote profile-1<')
+})

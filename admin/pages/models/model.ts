@@ -3,7 +3,8 @@ import type { ModelRecord, Models, VerdictRecord } from '../../../plugin/log/con
 import { type Answer, mayUse, type Visit } from '../../answer.ts'
 import { formatInstant } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
-import { aliasTag, KINDS } from './models.ts'
+import { KINDS } from './kinds.ts'
+import { aliasTag } from './models.ts'
 import { cardFacts, measureRows, measuresOf, parsedObject } from './numbers.ts'
 import { plotsOf } from './plots.ts'
 

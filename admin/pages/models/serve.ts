@@ -3,6 +3,7 @@ import { SET_ASIDE, TAKE_UP } from '../../../plugin/log/control/set-aside.ts'
 import type { Answer, Model, Visit } from '../../answer.ts'
 import { waitForAnswer } from '../../intents.ts'
 import type { PageParts } from '../../routes.ts'
+import { KINDS } from './kinds.ts'
 import { noModel } from './model.ts'
 import { membersOf, parsedObject } from './numbers.ts'
 
@@ -59,17 +60,17 @@ export function confirmRollBack({ control }: PageParts, visit: Visit): Answer {
   const { kind } = visit.query
   const champion = isKind(kind) ? control.models.withAlias(kind, 'champion') : undefined
   if (!isKind(kind) || champion === undefined) return nothingServes()
-  const previous = control.models.withAlias(kind, 'previous')
+  const next = control.models.withAlias(kind, 'previous')?.version ?? KINDS.find((one) => one.kind === kind)?.ships ?? 'what ships'
   return confirmation({
     question: `Roll back ${champion.version}?`,
     sub: `${kind} model`,
     texts: [
-      `${previous?.version ?? 'What ships'} serves from then on, within a second. ${champion.version} stays registered.`,
+      `From then on, within a second, ${next} serves. ${champion.version} stays registered.`,
       ...(champion.profileModelId === null ? [] : ['Profiles that were promoted with it are rolled back with it.']),
     ],
     warning: undefined,
     action: '/models/roll-back',
-    button: `Roll back to ${previous?.version ?? 'what ships'}`,
+    button: `Roll back to ${next}`,
     danger: true,
     fields: [{ name: 'kind', value: kind }],
   })
