@@ -36,7 +36,7 @@ const AGAIN_MS = 5_000
 /** Where the disk is full it is of no use to try more often than somebody can make room. */
 const FULL_AGAIN_MS = 60_000
 /** A run with a sign of life as young as this has a trainer, ours or one of the command line. */
-export const BEATS_MS = 15_000
+const BEATS_MS = 15_000
 /** The trainer gets this long to keep what it has. */
 const LEAVE_MS = 3_000
 /** Heap of the trainer; with code and buffers of the runtime it stays under 2 GB. */

@@ -4,11 +4,12 @@ import { systemClock } from './clock.ts'
 import { failureWords, isDiskFull } from './learning/failure-words.ts'
 import type { TrainingPlan, TrainingRun } from './log/control/training.ts'
 import { type Control, openControl } from './log/control.ts'
+import { lockTrainer, TrainerHeld } from './log/lock.ts'
 import { databasePath, migrateDatabase } from './log/migrate.ts'
 import { FULL_EXIT, HELD_EXIT, Unusable } from './main-child.ts'
 import { configOf, readInput } from './main-config.ts'
 import { embeddedConfig } from './main-embedded.ts'
-import { BEATS_MS, spawnTrainer } from './main-night.ts'
+import { spawnTrainer } from './main-night.ts'
 
 export interface TrainCommand {
   readonly config: string
@@ -55,7 +56,7 @@ async function train(command: TrainCommand): Promise<number> {
   process.on('SIGTERM', cancel)
   const shown = createShow(control, runId)
   try {
-    await trainUntilEnd(() => spawnTrainer(input), { control, runId, show: shown })
+    await trainUntilEnd(() => spawnTrainer(input), { control, dataDir, runId, show: shown })
   } finally {
     shown.stop()
     process.off('SIGINT', cancel)
@@ -75,13 +76,13 @@ function planOf({ only, generations, minutes, seed, application }: TrainCommand)
 
 async function trainUntilEnd(
   start: () => ReturnType<typeof spawnTrainer>,
-  { control, runId, show }: { readonly control: Control; readonly runId: number; readonly show: Show },
+  { control, dataDir, runId, show }: { readonly control: Control; readonly dataDir: string; readonly runId: number; readonly show: Show },
 ): Promise<void> {
   const { look, say } = show
   const isOver = (): boolean => !['waiting', 'running'].includes(control.trainingRuns.get(runId)?.state ?? 'failed')
   let told: number | undefined
   while (!isOver()) {
-    const other = control.trainingRuns.unfinished().find(isAtWork)
+    const other = othersRun(control, dataDir)
     if (other) {
       if (told !== other.runId) say(othersWords(other, runId))
       told = other.runId
@@ -112,20 +113,22 @@ async function trainUntilEnd(
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** A trainer that lives has this run in hand: its process is there and gave a sign of life lately. */
-function isAtWork({ state, pid, beatUnixMs }: TrainingRun): boolean {
-  if (state !== 'running' || pid === null || systemClock.nowUnixMs() - (beatUnixMs ?? 0) > BEATS_MS) return false
+/** The run that a trainer of somebody else has in hand; undefined where none is at work. Only the trainers' lock tells: a busy trainer may be silent for a while. */
+function othersRun(control: Control, dataDir: string): TrainingRun | undefined {
+  const run = control.trainingRuns.unfinished().find(({ state }) => state === 'running')
+  if (!run) return undefined
   try {
-    return process.kill(pid, 0)
+    lockTrainer({ dataDir, holder: { pid: process.pid, sinceUnixMs: systemClock.nowUnixMs() } }).release()
+    return undefined
   } catch (error) {
-    // Somebody else's process may not be signalled, but it is there.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+    if (error instanceof TrainerHeld) return run
+    throw error
   }
 }
 
 const othersWords = (other: TrainingRun, runId: number): string =>
   other.runId === runId
-    ? `run ${runId} is made by the trainer of the Phasewise that runs here; Ctrl-C cancels it all the same`
+    ? `a trainer that was at work already makes run ${runId}; Ctrl-C cancels it all the same`
     : `run ${other.runId} is at work (${other.phase ?? 'starting'}, ${Math.round(100 * other.progressRatio)} %): run ${runId} waits for it`
 
 /** A bar on stderr, with lines above it. */

@@ -11,6 +11,7 @@ import { figureOf } from './figure.ts'
 import type { BlockPlan } from './foretold-blocks.ts'
 import { MODEL_FILE } from './model-folder.ts'
 import type { Made, Night } from './night.ts'
+import { calibrateApart } from './night-calibrate.ts'
 import type { PoolCalls } from './night-gather.ts'
 import { judgeLength, type LengthVerdict, NIGHT_ROWS_LEAST, trainNightLength } from './night-length.ts'
 import { type NightPolicy, trainNightPolicy } from './night-policy.ts'
@@ -19,7 +20,7 @@ import { percent } from './percent.ts'
 import { POLICY_MODEL_FILE } from './policy-folder.ts'
 import { encodePolicy } from './policy-net.ts'
 import { objectiveOf } from './policy-objective.ts'
-import { type CalibratedProfile, calibratedFleet, calibrateProfiles } from './profiles.ts'
+import { type CalibratedProfile, calibratedFleet } from './profiles.ts'
 import type { ModelFiles } from './registry.ts'
 import { secondOpinion } from './second-opinion.ts'
 import {
@@ -67,7 +68,7 @@ export async function makeProfiles(night: Night, { registers }: { readonly regis
   const pools = [gathered, ...gathered.others]
   if (!kept) {
     for (const calls of pools) {
-      fits.push({ pool: calls.pool, found: calibrate(night, calls) })
+      fits.push({ pool: calls.pool, found: await calibrate(night, calls) })
       await desk.breathe()
     }
     desk.keep('profiles.json', fits)
@@ -117,22 +118,25 @@ function registerProfiles(night: Night, fits: readonly PoolFits[]): Made | undef
 }
 
 /** An instance that is not what it was is fitted alone, on the calls since; until there are enough of them it is taken as much slower as it was noticed to be. */
-function calibrate({ desk, reader, control, gathered }: Night, { pool, fleet, training }: PoolCalls): readonly CalibratedProfile[] {
+async function calibrate(
+  { desk, reader, control, gathered }: Night,
+  { pool, fleet, training }: PoolCalls,
+): Promise<readonly CalibratedProfile[]> {
   const { splitUnixMs } = gathered
   // Of the time of the calls that are fitted to: an engine may have been set up otherwise before.
   const range = { pool, fromUnixMs: training[0]?.arrivedUnixMs ?? splitUnixMs, toUnixMs: splitUnixMs }
   const scrapes = reader.read((query) => readQueuedScrapes(query, range))
   desk.say(`${scrapes.length} scrapes of pool ${pool} with calls that wait tell the engines' limits`)
   const changes = new Map(control.instanceChanges().flatMap((one) => (one.pool === pool ? [[one.instance, one] as const] : [])))
-  const found = calibrateProfiles({
+  const task = {
     instances: fleet.map((one) => {
       const change = changes.get(one.name)
       return change ? { ...one, speed: one.speed / change.factor, type: `changed ${one.name}` } : one
     }),
     calls: training.filter(({ instance, arrivedUnixMs }) => arrivedUnixMs >= (changes.get(instance ?? '')?.sinceUnixMs ?? 0)),
     scrapes,
-    onProgress: (ratio) => desk.progress('profiles', ratio),
-  })
+  }
+  const found = await calibrateApart(task, desk)
   for (const { instance, words } of found) desk.say(`profile of ${instance}: ${words}`)
   return found
 }
