@@ -1,6 +1,6 @@
 import type { TrainingPoint, TrainingRun } from '../../../plugin/log/control/training.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../../answer.ts'
-import { formatCount, formatDuration, formatInstant, formatPercentWhole } from '../../format.ts'
+import { formatCount, formatDuration, formatInstant, formatNumber, formatPercentWhole } from '../../format.ts'
 import { createXyPlot } from '../../plots.ts'
 import type { PageParts } from '../../routes.ts'
 import { measureWords, parsedObject } from '../models/numbers.ts'
@@ -71,6 +71,16 @@ function runModel({ control }: PageParts, run: TrainingRun, visit: Visit): Model
   }
 }
 
+/** What the trainer tells of a run, in words. */
+const TOLD: Readonly<Record<string, string>> = {
+  calls: 'Rows read',
+  used: 'Rows used',
+  mended: 'Rows of an older feature list, mended',
+  pool: 'Busiest pool',
+  generations: 'Generations searched',
+  peakMiB: 'Memory at most, MiB',
+}
+
 /** What the run was asked, and the counts that the trainer keeps in its detail. */
 function factsOf(run: TrainingRun): Model[] {
   const { plan } = run
@@ -79,14 +89,17 @@ function factsOf(run: TrainingRun): Model[] {
     { name: 'Asked for', text: plan.only ?? 'all parts' },
     { name: 'Started by', text: `${plan.trigger}, ${run.askedBy}` },
     ...(plan.application === undefined ? [] : [{ name: 'Application', text: plan.application }]),
-    ...(plan.generations === undefined ? [] : [{ name: 'Generations', text: String(plan.generations) }]),
+    ...(plan.minutes === undefined ? [] : [{ name: 'Minutes for the search', text: formatNumber(plan.minutes) ?? '–' }]),
     ...(run.attempts > 1 ? [{ name: 'Taken up', text: `${run.attempts} times: a trainer ended before it was done` }] : []),
   ]
   const told = Object.entries(parsedObject(run.detail)).flatMap(([name, value]): Model[] => {
-    if (typeof value === 'number') return /unixMs$/i.test(name) ? [] : [{ name: measureWords(name), text: formatCount(value) }]
+    if (typeof value === 'number')
+      return /unixMs$/i.test(name) || (name === 'mended' && value === 0)
+        ? []
+        : [{ name: TOLD[name] ?? measureWords(name), text: formatCount(value) }]
     if (name === 'leftOut' && typeof value === 'object' && value !== null)
       return Object.entries(value).map(([why, count]) => ({ name: `Left out: ${why}`, text: formatCount(Number(count)) }))
-    return typeof value === 'string' ? [{ name: measureWords(name), text: value }] : []
+    return typeof value === 'string' ? [{ name: TOLD[name] ?? measureWords(name), text: value }] : []
   })
   return [...asked, ...told]
 }
@@ -98,7 +111,7 @@ function curvesOf(points: readonly TrainingPoint[]): Model[] {
   return names.map((name) => ({
     ...createXyPlot({
       title: name,
-      xName: 'step',
+      xName: 'generation',
       yName: name,
       series: [{ name, mark: 's1', points: points.filter((point) => point.curve === name) }],
     }),

@@ -6,6 +6,7 @@ import { type Answer, type Model, mayUse, type Visit } from '../../answer.ts'
 import { formatDuration, formatInstant, formatPercentWhole } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
 import { localInput, parseInstant } from '../../zone.ts'
+import { membersOf, parsedObject } from '../models/numbers.ts'
 import { runTone } from '../tone.ts'
 
 /** When nights are, as configured; undefined where nobody told. */
@@ -105,8 +106,12 @@ export function runLine(run: TrainingRun, nowUnixMs: number): Model {
   }
 }
 
-/** The window of stored calls that a run reads, in words. */
-export function windowWords({ fromUnixMs, toUnixMs }: TrainingRun): string {
+/** The window of stored calls that a run reads, in words: what its trainer fixed, or what was asked where none has begun. */
+export function windowWords(run: TrainingRun): string {
+  const fixed = membersOf(parsedObject(run.detail).range)
+  const [fromUnixMs, toUnixMs] = [fixed.fromUnixMs ?? run.fromUnixMs, fixed.toUnixMs ?? run.toUnixMs].map((unixMs) =>
+    typeof unixMs === 'number' ? unixMs : null,
+  ) as [number | null, number | null]
   if (fromUnixMs === null && toUnixMs === null) return 'as configured'
   const at = (unixMs: number | null, absent: string): string => (unixMs === null ? absent : formatInstant(unixMs).text)
   return `${at(fromUnixMs, 'as configured')} to ${at(toUnixMs, 'now')}`
