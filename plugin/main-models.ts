@@ -2,7 +2,9 @@ import { existsSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { systemClock } from './clock.ts'
 import type { Config } from './config.ts'
+import { figureOf } from './learning/figure.ts'
 import { foretoldBlocks } from './learning/foretold-blocks.ts'
+import { objectiveOf } from './learning/policy-objective.ts'
 import { readRegistered } from './learning/registry.ts'
 import { BLOCKS_LEAST } from './learning/switchback.ts'
 import { challengersOf, estimateOf } from './learning/trial-conclusion.ts'
@@ -197,8 +199,9 @@ function showTrial({ control, config }: Desk, mode: Trial['mode'], { json }: Mod
     return 1
   }
   const reader = openReader(databasePath(config.dataDir, 'log'))
-  const blocks = mode === 'canary' ? reader.read((query) => readBlocks(query, trial.trialId)) : []
-  const estimate = mode === 'canary' ? estimateOf(blocks) : undefined
+  const figure = figureOf(objectiveOf(config.night.objective))
+  const blocks = mode === 'canary' ? reader.read((query) => readBlocks(query, trial.trialId, figure)) : []
+  const estimate = mode === 'canary' ? estimateOf(blocks, figure) : undefined
   const shadow = mode === 'shadow' ? reader.read((query) => readShadow(query, trial.trialId)) : undefined
   reader.close()
   const versions = challengersOf(trial).map((id) => versionOf(control, id))

@@ -7,6 +7,7 @@ import { LENGTH_FEATURE_HASH } from '../prediction/length-model.ts'
 import { decodeLengthModel } from '../prediction/model-file.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
 import { evaluate } from './evaluate.ts'
+import { figureOf } from './figure.ts'
 import type { BlockPlan } from './foretold-blocks.ts'
 import { MODEL_FILE } from './model-folder.ts'
 import type { Made, Night } from './night.ts'
@@ -226,6 +227,7 @@ export async function makePolicy(night: Night, { fleets, fits, made }: MadeProfi
     ...contendersOf(fleets[0] as CalibratedFleet),
     networkMs: overheadMs / 2,
     seed: night.seed,
+    figure: figureOf(objective),
     canary: blockPlanOf(night),
     others: gathered.others.map(({ pool, heldOut }, i) => {
       const other = fleets[i + 1] as CalibratedFleet

@@ -107,3 +107,19 @@ test('a policy that serves without the profiles it was judged with is told, and 
   expect(seen).toContain(banner)
   expect(seen).not.toContain('>Promote profile-1<')
 })
+
+test('a policy of a night whose objective is calls in time is drawn by them', async () => {
+  stage = await openStage()
+  const { models } = stage.control
+  const modelId = models.register({ kind: 'policy', version: 'policy-1', sha256: 'ab', featureHash: null, card: '{}' })
+  const arms = [
+    { arm: 'least-request', meanE2eMs: 900, withinLimits: 0.91 },
+    { arm: 'challenger', meanE2eMs: 1_000, withinLimits: 0.99 },
+  ]
+  const numbers = JSON.stringify({ gainWords: 'fewer calls late', gain: [0.8, 0.7, 0.9], arms })
+  models.addVerdict({ modelId, runId: null, passed: true, words: '80.0 % fewer calls late', numbers })
+  const { html } = await (await stage.signedIn('viewer')).get(`/models/${modelId}`)
+  expect(html).toContain('Fewer calls late, in the twin, on later calls')
+  expect(html).toContain('Calls in time, in the twin')
+  expect(html).not.toMatch(/[Mm]ean E2E/)
+})

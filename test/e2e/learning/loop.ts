@@ -1,5 +1,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Gain } from '../../../plugin/learning/evaluate-intervals.ts'
+import { figureOf } from '../../../plugin/learning/figure.ts'
+import { OBJECTIVE } from '../../../plugin/learning/policy-objective.ts'
 import { estimateOf } from '../../../plugin/learning/trial-conclusion.ts'
 import type { ModelRecord } from '../../../plugin/log/control/models.ts'
 import { readBlocks } from '../../../plugin/log/read/trials.ts'
@@ -62,7 +64,10 @@ export async function runLoop(site: LearningSite, plan: LoopPlan, told: (line: s
   const [verdict] = control.models.verdicts(policy.modelId)
   const { gain } = JSON.parse(verdict?.numbers ?? '{}') as { readonly gain: Gain }
   const { trialId } = await runCanary(site, policy, plan, told)
-  const estimate = estimateOf(reader.read((query) => readBlocks(query, trialId)))
+  const estimate = estimateOf(
+    reader.read((query) => readBlocks(query, trialId)),
+    figureOf(OBJECTIVE),
+  )
   const { state, endedWhy } = control.trials.get(trialId) ?? { state: 'lost', endedWhy: null }
   told(`  ${estimate.words} (${state}: ${endedWhy})`)
   const isShown = state === 'ended' && 'low' in estimate && estimate.low > 0
