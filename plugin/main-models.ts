@@ -48,7 +48,7 @@ async function at<T>({ config: path }: ModelsCommand, act: (desk: Desk) => T | P
   const config = configOf(readInput(path) ?? embeddedConfig([]))
   if (!existsSync(config.dataDir))
     throw new Unusable(
-      `there is no data directory ${config.dataDir} yet: start Phasewise or train first, or name its configuration with --config`,
+      `there is no data directory ${config.dataDir} yet: start Phasewise or train first, or run this in the folder where it runs (a relative dataDir begins there)`,
     )
   migrateDataDirectory({ dataDir: config.dataDir, nowUnixMs: systemClock.nowUnixMs() })
   const control = openControl({ path: databasePath(config.dataDir, 'control'), clock: systemClock })

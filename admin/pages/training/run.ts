@@ -84,7 +84,7 @@ function factsOf(run: TrainingRun): Model[] {
   const asked = [
     { name: 'Window', text: windowWords(run) },
     { name: 'Asked for', text: plan.only ?? 'all parts' },
-    { name: 'Started by', text: `${plan.trigger}, ${run.askedBy}` },
+    { name: 'Started by', text: plan.trigger === run.askedBy ? run.askedBy : `${plan.trigger}, ${run.askedBy}` },
     ...(plan.application === undefined ? [] : [{ name: 'Application', text: plan.application }]),
     ...(plan.minutes === undefined ? [] : [{ name: 'Minutes for the search', text: formatNumber(plan.minutes) ?? '–' }]),
     ...(run.attempts > 1 ? [{ name: 'Taken up', text: `${run.attempts} times: a trainer ended before it was done` }] : []),
