@@ -338,7 +338,7 @@ CREATE TABLE model (
   feature_hash TEXT,
   card TEXT NOT NULL,
   alias TEXT CHECK (alias IN ('champion', 'challenger', 'previous')),
-  registered_unix_ms INTEGER NOT NULL, folder TEXT NOT NULL DEFAULT '', run_id INTEGER, parent TEXT,
+  registered_unix_ms INTEGER NOT NULL, folder TEXT NOT NULL DEFAULT '', run_id INTEGER, parent TEXT, profile_model_id INTEGER,
   UNIQUE (kind, version)
 ) STRICT;
 
@@ -364,7 +364,7 @@ CREATE TABLE promotion (
   who TEXT NOT NULL,
   why TEXT NOT NULL,
   at_unix_ms INTEGER NOT NULL
-) STRICT;
+, with_promotion_id INTEGER) STRICT;
 
 CREATE INDEX promotion_by_kind ON promotion (kind, promotion_id);
 

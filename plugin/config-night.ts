@@ -41,6 +41,14 @@ const canary = z
     // Virtual fleets that run faster than real say so, and the guard's times follow.
     timeFactor: number(0.01, 1_000).default(1),
   })
+  .superRefine(({ blockMs, washoutMs }, context) => {
+    if (blockMs > 0 && washoutMs >= blockMs)
+      context.addIssue({
+        code: 'custom',
+        path: ['washoutMs'],
+        message: `allowed is less than the block of ${blockMs} ms, or 0: as suits the calls`,
+      })
+  })
   .prefault({})
 
 /** What a night's policy is searched for; the limits count where it is the share of calls in time. */
@@ -59,10 +67,16 @@ const objective = z
 export const nightSchema = z
   .strictObject({
     schedule: z
-      .string('allowed is a cron expression or "off"')
-      .refine(isCron, 'allowed is a cron expression with a next time, such as "0 3 * * *", or "off"')
+      .string('allowed is "off" or a cron expression such as "0 3 * * *", in quotation marks')
+      .refine(
+        isCron,
+        'allowed is "off" or a cron expression that comes due some day: minute, hour, day, month, weekday, such as "0 3 * * *"',
+      )
       .default('0 3 * * *'),
-    timeZone: z.string('allowed is a time zone').refine(isZone, 'allowed is a time zone such as UTC or Europe/Berlin').default('UTC'),
+    timeZone: z
+      .string('allowed is a time zone such as UTC or Europe/Berlin')
+      .refine(isZone, 'allowed is a time zone such as UTC or Europe/Berlin')
+      .default('UTC'),
     jitterMinutes: number(0, 720).default(10),
     days: number(0.001, 365).default(7),
     heldOut: ratio.default(0.25),

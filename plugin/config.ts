@@ -5,6 +5,7 @@ import type { z } from 'zod'
 import { type AdminConfig, resolveAdmin } from './config-admin.ts'
 import { inPresentWords } from './config-mode.ts'
 import { type PlacementsConfig, resolvePlacements } from './config-placements.ts'
+import { allowedWords } from './config-remedy.ts'
 import { fileSchema, instanceListSchema, isLoopback, type secretSchema } from './config-schema.ts'
 import { createSecretReader, missingSecrets, type SecretReader } from './config-secrets.ts'
 
@@ -100,7 +101,7 @@ export function parseConfig(parts: ConfigParts): Config {
   const { path } = parts.input
   const given = 'text' in parts.input ? parseYaml(path, parts.input.text) : parts.input.value
   const { value: raw, renamed } = inPresentWords(given)
-  const result = fileSchema.safeParse(raw ?? {})
+  const result = fileSchema.safeParse(raw ?? {}, { error: allowedWords })
   const problems: Problem[] = result.success ? [] : result.error.issues.flatMap((issue) => problemsOf(issue, raw))
   problems.push(...nameProblems(raw, parts))
   if (!result.success) throw new ConfigError(path, [...problems, ...missingSecrets(raw, parts.env)])
@@ -256,7 +257,7 @@ export function parseInstancesFile(parts: {
   readonly env: ConfigParts['env']
 }): InstanceConfig[] {
   const raw = parseYaml(parts.path, parts.text)
-  const result = instanceListSchema.safeParse(raw ?? [])
+  const result = instanceListSchema.safeParse(raw ?? [], { error: allowedWords })
   if (!result.success)
     throw new ConfigError(
       parts.path,

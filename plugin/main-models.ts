@@ -1,9 +1,13 @@
+import { existsSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { systemClock } from './clock.ts'
 import type { Config } from './config.ts'
+import { figureOf } from './learning/figure.ts'
 import { foretoldBlocks } from './learning/foretold-blocks.ts'
+import { objectiveOf } from './learning/policy-objective.ts'
 import { readRegistered } from './learning/registry.ts'
-import { estimateOf } from './learning/trial-conclusion.ts'
+import { BLOCKS_LEAST } from './learning/switchback.ts'
+import { challengersOf, estimateOf } from './learning/trial-conclusion.ts'
 import type { ModelKind, ModelRecord } from './log/control/models.ts'
 import type { Trial } from './log/control/trials.ts'
 import { type Control, openControl } from './log/control.ts'
@@ -13,6 +17,7 @@ import { readBlocks, readE2eP90, readShadow } from './log/read/trials.ts'
 import { Unusable } from './main-child.ts'
 import { configOf, readInput } from './main-config.ts'
 import { embeddedConfig } from './main-embedded.ts'
+import { firstClause, modelLine, modelWords, trialWords } from './main-models-print.ts'
 import { assertPlan, BLOCKS_DEFAULT, suggestBlocks } from './placement/switchback.ts'
 
 export interface ModelsCommand {
@@ -41,6 +46,10 @@ interface Desk {
 /** Opens what a `models` command works on, and closes it after. */
 async function at<T>({ config: path }: ModelsCommand, act: (desk: Desk) => T | Promise<T>): Promise<T> {
   const config = configOf(readInput(path) ?? embeddedConfig([]))
+  if (!existsSync(config.dataDir))
+    throw new Unusable(
+      `there is no data directory ${config.dataDir} yet: start Phasewise or train first, or run this in the folder where it runs (a relative dataDir begins there)`,
+    )
   migrateDataDirectory({ dataDir: config.dataDir, nowUnixMs: systemClock.nowUnixMs() })
   const control = openControl({ path: databasePath(config.dataDir, 'control'), clock: systemClock })
   try {
@@ -56,13 +65,9 @@ export async function listModels(kind: string | undefined, command: ModelsComman
     const models = control.models.list(kind === undefined ? undefined : kindOf(kind))
     if (command.json) return console.log(JSON.stringify(models.map((model) => ({ ...model, card: JSON.parse(model.card) as unknown }))))
     if (models.length === 0) console.log('no trained models yet: what ships serves; make some with npm run phasewise -- train')
-    for (const model of models) {
-      const [verdict] = control.models.verdicts(model.modelId)
-      const made = new Date(model.registeredUnixMs).toISOString().slice(0, 16)
-      console.log(`${model.version.padEnd(18)} ${model.kind.padEnd(8)} ${(model.alias ?? '').padEnd(11)} ${made}  ${verdict?.words ?? ''}`)
-    }
+    for (const model of models) console.log(modelLine(model, control.models.verdicts(model.modelId)[0]))
     const trial = control.trials.running()
-    if (trial) console.log(`${trial.mode} ${trial.trialId} runs since ${new Date(trial.startedUnixMs).toISOString()}`)
+    if (trial) console.log(`${trial.mode} ${trial.trialId} runs: npm run phasewise -- models ${trial.mode} status`)
   })
 }
 
@@ -73,13 +78,18 @@ export async function showModel(version: string, command: ModelsCommand): Promis
     const history = control.models
       .history({ limit: 500, kind: model.kind })
       .filter((one) => [one.modelId, one.fromModelId].includes(model.modelId))
-    const verdicts = control.models.verdicts(model.modelId).map((one) => ({ ...one, numbers: JSON.parse(one.numbers) as unknown }))
-    const whole = { ...model, card: JSON.parse(model.card) as unknown, verdicts, history, files: filesOf(config, model) }
-    console.log(JSON.stringify(whole, null, command.json ? undefined : 2))
+    const verdicts = control.models.verdicts(model.modelId)
+    const files = filesOf(config, model)
+    if (!command.json) return console.log(modelWords({ model, verdicts, history, files, versionOf: (id) => versionOf(control, id) }))
+    const judged = verdicts.map((one) => ({ ...one, numbers: JSON.parse(one.numbers) as unknown }))
+    console.log(JSON.stringify({ ...model, card: JSON.parse(model.card) as unknown, verdicts: judged, history, files }))
   })
 }
 
-function filesOf({ dataDir }: Config, model: ModelRecord): unknown {
+const versionOf = ({ models }: Control, modelId: number | null): string =>
+  modelId === null ? 'what ships' : (models.get(modelId)?.version ?? `model ${modelId}`)
+
+function filesOf({ dataDir }: Config, model: ModelRecord): Readonly<Record<string, number>> | string {
   try {
     return Object.fromEntries([...readRegistered(dataDir, model)].map(([name, bytes]) => [name, bytes.byteLength]))
   } catch (error) {
@@ -95,9 +105,18 @@ export async function promoteModel(version: string, command: ModelsCommand): Pro
     const [verdict] = control.models.verdicts(model.modelId)
     if (verdict?.passed !== 1 && !command.force)
       throw new Unusable(`${version}: ${verdict?.words ?? 'it was never judged'}; --force promotes it all the same`)
-    const why = command.why ?? (verdict?.passed === 1 ? verdict.words : 'forced')
+    const why = command.why ?? (verdict?.passed === 1 ? firstClause(verdict.words) : 'forced')
+    tellProfiles(control, config, model)
     return told(control, control.models.promote(model.modelId, { who: whoAmI(), why }).intentId)
   })
+}
+
+/** Says which profiles go with a policy, and finds that they are whole. */
+function tellProfiles({ models }: Control, { dataDir }: Config, { modelId, version }: ModelRecord): void {
+  const profiles = models.goesWith(modelId)
+  if (!profiles) return
+  readRegistered(dataDir, profiles)
+  console.log(`with it goes ${profiles.version}: ${version} was trained and judged with these profiles`)
 }
 
 /** `phasewise models rollback`: what served before serves again. Gives the exit code. */
@@ -110,16 +129,19 @@ export async function rollBackModel(kind: string, command: ModelsCommand): Promi
 /** `phasewise models shadow|canary VERSION… | status | end`. Gives the exit code. */
 export async function tryModels(mode: 'shadow' | 'canary', words: readonly string[], command: CanaryCommand): Promise<number> {
   return at(command, async ({ control, config }) => {
-    if (words.length === 0 || words[0] === 'status') return showTrial(control, config, mode)
+    if (words.length === 0 || words[0] === 'status') return showTrial({ control, config }, mode, command)
     if (words[0] === 'end') {
       const trial = control.trials.running()
       if (!trial) throw new Unusable('neither shadow nor canary runs')
+      if (trial.mode !== mode)
+        throw new Unusable(`no ${mode} runs, but ${trial.mode} ${trial.trialId}; npm run phasewise -- models ${trial.mode} end ends it`)
       control.trials.end({ trialId: trial.trialId, state: 'ended', by: whoAmI(), why: command.why ?? 'ended by command' })
       console.log(`${trial.mode} ${trial.trialId} is ended`)
       return 0
     }
-    const models = words.map((version) => modelNamed(control, version))
+    const models = triedModels(control, words)
     for (const model of models) readRegistered(config.dataDir, model)
+    if (!models.some(({ kind }) => kind === 'profile')) for (const model of models) tellProfiles(control, config, model)
     const foretold = models.flatMap((model) => foretoldBlocks(control, model) ?? [])[0]
     const plan = planOf(command, config, foretold?.blocks)
     if (mode === 'canary' && foretold) console.log(foretold.words)
@@ -131,9 +153,23 @@ export async function tryModels(mode: 'shadow' | 'canary', words: readonly strin
       asked: { who: whoAmI(), why: command.why ?? 'asked by command' },
     })
     const blocks = `${plan.blocksPlanned} blocks of ${plan.blockMs / 1_000} s, ${100 * plan.shareRatio} % of them the challenger's, wash-out ${plan.washoutMs / 1_000} s`
+    const enough = Math.ceil(BLOCKS_LEAST / plan.shareRatio)
+    if (mode === 'canary' && plan.blocksPlanned < enough)
+      console.log(`so few blocks measure no gain: ${BLOCKS_LEAST} of each arm are the least, at this share ${enough} blocks`)
     console.log(mode === 'canary' ? `canary ${trialId}: ${blocks}` : `shadow ${trialId}: every call is scored, nothing is obeyed`)
     return told(control, intentId)
   })
+}
+
+/** The named versions, at most one of each kind and none that serves: it cannot be tried beside itself. */
+function triedModels(control: Control, versions: readonly string[]): readonly ModelRecord[] {
+  const models = [...new Set(versions)].map((version) => modelNamed(control, version))
+  for (const { kind, version, alias } of models) {
+    const same = models.filter((one) => one.kind === kind).map((one) => one.version)
+    if (same.length > 1) throw new Unusable(`${same.join(' and ')} are both ${kind} models: one of each kind can be tried at a time`)
+    if (alias === 'champion') throw new Unusable(`${version} serves already: there is nothing to try`)
+  }
+  return models
 }
 
 function planOf(command: CanaryCommand, { night, dataDir }: Config, foretold: number | null | undefined) {
@@ -148,23 +184,29 @@ function planOf(command: CanaryCommand, { night, dataDir }: Config, foretold: nu
     blocksPlanned: (command.blocks ?? canary.blocks) || foretold || BLOCKS_DEFAULT,
     seed: systemClock.nowUnixMs() % 2 ** 31,
   }
-  assertPlan({ ...plan, startUnixMs: 0 })
+  try {
+    assertPlan({ ...plan, startUnixMs: 0 })
+  } catch (cause) {
+    throw new Unusable(`this canary cannot be run: ${cause instanceof Error ? cause.message : cause}`, cause)
+  }
   return plan
 }
 
-function showTrial(control: Control, { dataDir }: Config, mode: Trial['mode']): number {
+function showTrial({ control, config }: Desk, mode: Trial['mode'], { json }: ModelsCommand): number {
   const trial = control.trials.list({ limit: 20 }).find((one) => one.mode === mode)
   if (!trial) {
-    console.log(`there was no ${mode} yet`)
+    console.log(`there was no ${mode} yet; npm run phasewise -- models ${mode} VERSION starts one`)
     return 1
   }
-  const reader = openReader(databasePath(dataDir, 'log'))
-  const seen =
-    mode === 'canary'
-      ? estimateOf(reader.read((query) => readBlocks(query, trial.trialId)))
-      : reader.read((query) => readShadow(query, trial.trialId))
+  const reader = openReader(databasePath(config.dataDir, 'log'))
+  const figure = figureOf(objectiveOf(config.night.objective))
+  const blocks = mode === 'canary' ? reader.read((query) => readBlocks(query, trial.trialId, figure)) : []
+  const estimate = mode === 'canary' ? estimateOf(blocks, figure) : undefined
+  const shadow = mode === 'shadow' ? reader.read((query) => readShadow(query, trial.trialId)) : undefined
   reader.close()
-  console.log(JSON.stringify({ ...trial, ...seen }, null, 2))
+  const versions = challengersOf(trial).map((id) => versionOf(control, id))
+  const seen = { trial, versions, blocks, ...(estimate ? { estimate } : {}), ...(shadow ? { shadow } : {}) }
+  console.log(json ? JSON.stringify({ ...trial, ...estimate, ...shadow }) : trialWords(seen))
   return 0
 }
 

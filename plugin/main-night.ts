@@ -2,6 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from './clock.ts'
 import type { Config, ConfigParts } from './config.ts'
+import { figureOf } from './learning/figure.ts'
+import { objectiveOf } from './learning/policy-objective.ts'
 import { concludeTrials } from './learning/trial-conclusion.ts'
 import type { TrainingPlan } from './log/control/training.ts'
 import { type Control, openControl } from './log/control.ts'
@@ -75,7 +77,13 @@ export function startNightWatch({ config, input, rng, print }: NightWatchParts):
     guarded('settings of the night', followSettings)
     guarded('what people asked of the night', () => obeyIntents(control))
     guarded('ended trials', () =>
-      concludeTrials({ control, dataDir: config.dataDir, promotes: current.night.canary.promote, nowUnixMs: systemClock.nowUnixMs() }),
+      concludeTrials({
+        control,
+        dataDir: config.dataDir,
+        promotes: current.night.canary.promote,
+        figure: figureOf(objectiveOf(current.night.objective)),
+        nowUnixMs: systemClock.nowUnixMs(),
+      }),
     )
     guarded('the trainer', () => {
       const runs = control.trainingRuns.unfinished()

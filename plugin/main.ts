@@ -8,7 +8,7 @@ import { VERSION } from './main-version.ts'
 const program = new Command('phasewise')
   .description('Workload-aware placement for LLM gateways: decides which instance serves each call, measures it, learns from it.')
   .version(VERSION)
-  .showHelpAfterError()
+  .showHelpAfterError('(--help after the command shows what it takes)')
 
 const number =
   (least: number) =>
@@ -174,33 +174,35 @@ program
 
 const models = program.command('models').description('trained models: what there is, what serves, what is tried')
 const modelsCommand = (text: string, description: string): Command =>
-  models
-    .command(text)
-    .description(description)
-    .option('-c, --config <file>', 'configuration', 'phasewise.yaml')
-    .option('--why <text>', 'noted in history and audit')
-    .option('--json', 'for machines')
-modelsCommand('list [kind]', 'every version, newest first').action(async (kind: string | undefined, options) => {
-  await (await import('./main-models.ts')).listModels(kind, options)
-})
-modelsCommand('show <version>', 'card, verdicts and history of one').action(async (version: string, options) => {
+  models.command(text).description(description).option('-c, --config <file>', 'configuration', 'phasewise.yaml')
+const readingCommand = (text: string, description: string): Command => modelsCommand(text, description).option('--json', 'for machines')
+const changingCommand = (text: string, description: string): Command =>
+  modelsCommand(text, description).option('--why <text>', 'noted in history and audit')
+
+readingCommand('list [kind]', 'every version, newest first; of one kind: length, policy or profile').action(
+  async (kind: string | undefined, options) => {
+    await (await import('./main-models.ts')).listModels(kind, options)
+  },
+)
+readingCommand('show <version>', 'verdict, data, history and files of one').action(async (version: string, options) => {
   await (await import('./main-models.ts')).showModel(version, options)
 })
-modelsCommand('promote <version>', 'it serves from now on')
+changingCommand('promote <version>', 'it serves from now on')
   .option('--force', 'although its verdict says no')
   .action(async (version: string, options) => {
     process.exitCode = await (await import('./main-models.ts')).promoteModel(version, options)
   })
-modelsCommand('rollback <kind>', 'what served before serves again: length, policy or profile').action(async (kind: string, options) => {
+changingCommand('rollback <kind>', 'what served before serves again: length, policy or profile').action(async (kind: string, options) => {
   process.exitCode = await (await import('./main-models.ts')).rollBackModel(kind, options)
 })
-modelsCommand('shadow [version...]', 'versions score every call and nothing is obeyed; "status", "end"').action(
-  async (words: string[], options) => {
+changingCommand('shadow [version...]', 'versions score every call and nothing is obeyed; "status", "end"')
+  .option('--json', 'status for machines')
+  .action(async (words: string[], options) => {
     process.exitCode = await (await import('./main-models.ts')).tryModels('shadow', words, options)
-  },
-)
-modelsCommand('canary [version...]', 'versions serve a share of time blocks; "status", "end"')
-  .option('--share <ratio>', 'of the blocks', number(0.01))
+  })
+changingCommand('canary [version...]', 'versions serve a share of time blocks; "status", "end"')
+  .option('--json', 'status for machines')
+  .option('--share <ratio>', 'of the blocks, at most 0.5', number(0.01))
   .option('--block-ms <ms>', "length of a block; by the calls' length by default", number(1))
   .option('--washout-ms <ms>', 'of each block, counted for neither arm', number(0))
   .option('--blocks <n>', 'it ends after so many', number(1))
@@ -243,6 +245,7 @@ try {
         'ModelRefused',
         'ModelUnfit',
         'TrainerHeld',
+        'RegistryRefused',
       ].includes(error.name)
       ? error.message
       : error,

@@ -86,8 +86,12 @@ function scaled(...parts: readonly Figure[]): Figure {
   return { value, error: square === null ? null : Math.sqrt(square) }
 }
 
+/** With an error so many times itself the log did not tell the figure, and the error's own figure would say nothing. */
+const UNTOLD_TIMES = 10
+
 function withError({ value, error }: Figure): string {
   const text = formatNumber(value) ?? '–'
+  if (value !== null && value > 0 && error !== null && error > UNTOLD_TIMES * value) return `${text}, unsure`
   return value !== null && error !== null && error > 0 ? `${text} ± ${formatNumber(error)}` : text
 }
 

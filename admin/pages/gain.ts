@@ -120,7 +120,7 @@ function notMeasured(control: Control, policies: readonly { readonly name: strin
       tone: '',
       title: 'Not measured on real calls yet',
       interval: undefined,
-      why: `The twin says of ${best.version}: ${verdict.words}. A canary measures it on real calls, with its interval. ${placed}`,
+      why: `The twin says of ${best.version}: ${verdict.words.split(';')[0]}. A canary measures it on real calls, with its interval. ${placed}`,
       href: best.alias === 'champion' ? '/models#policy' : `/models/${best.modelId}`,
       link: best.alias === 'champion' ? 'Models' : 'Try it as a canary',
     }

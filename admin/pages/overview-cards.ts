@@ -1,7 +1,7 @@
 import type { Answer, Model, Visit } from '../answer.ts'
 import { formatCount, formatDuration, formatInstant } from '../format.ts'
 import type { PageParts } from '../routes.ts'
-import { KINDS } from './models/models.ts'
+import { KINDS } from './models/kinds.ts'
 import { parsedObject } from './models/numbers.ts'
 import { runTone } from './tone.ts'
 

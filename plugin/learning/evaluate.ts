@@ -1,3 +1,4 @@
+import type { EngineShape } from '../impact/engine-shape.ts'
 import type { LearnedModel } from '../placement/learned-model.ts'
 import { createRng, type Rng } from '../rng.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
@@ -7,14 +8,20 @@ import { asTwinCalls, type ServedCall } from '../simulation/log-replay/traffic.t
 import { parseArm, playArm } from '../simulation/scenario/arm.ts'
 import type { Score } from '../simulation/scenario/score.ts'
 import { type Gain, pairedGain } from './evaluate-intervals.ts'
+import { type Figure, figureOf } from './figure.ts'
 import { type BlockPlan, type ForetoldBlocks, foretellBlocks } from './foretold-blocks.ts'
 import { decide, type Evidence, type GateVerdict, type SliceGain } from './gate.ts'
 import { BUCKET_NAMES, bucketOf } from './measures.ts'
+import { OBJECTIVE } from './policy-objective.ts'
 
 /** Who is compared: an arm of the twin as it is written, and what `learned` in it decides by. */
 export interface Contender {
   readonly arm: string
+  /** What it is called where the arm's name does not tell: a version. */
+  readonly name?: string
   readonly model?: LearnedModel
+  /** What it takes an instance's engine for; the calibrated profile by default. */
+  readonly believes?: (name: string) => EngineShape
 }
 
 export interface EvaluationParts {
@@ -28,6 +35,8 @@ export interface EvaluationParts {
   /** One way between router and instance, ms; half of a profile's overhead. 0 by default. */
   readonly networkMs?: number
   readonly seed: number
+  /** What arms are compared by; mean E2E by default. */
+  readonly figure?: Figure
   /** How a canary would be cut into blocks: then it is foretold how many it needs. */
   readonly canary?: BlockPlan
   /** Other pools that the challenger would serve too: each is one more slice. */
@@ -50,6 +59,8 @@ export interface ArmScore {
   readonly p99TtftMs: number
   readonly largestShare: number
   readonly lost: number
+  /** Share of the calls that were answered in time. */
+  readonly withinLimits: number
 }
 
 /** Evidence, verdict and what they rest on. Plain JSON. */
@@ -69,10 +80,12 @@ export const REPLAYS = 8
 const POOL_REPLAYS = 4
 const DRAWN_MS = 60_000
 const CHALLENGER = 'challenger'
+const MEAN_E2E = figureOf(OBJECTIVE)
 
 interface Play {
   readonly score: Score
-  readonly e2eMs: Float64Array
+  /** By call; NaN where it was not answered whole. */
+  readonly figures: Float64Array
 }
 
 /** Plays the held-out calls under what serves, the challenger and the plain rules, the same calls and dice for all, and decides by the gate. */
@@ -105,18 +118,19 @@ function poolSlice({ pool, ...other }: OtherPool, { parts, rng }: { readonly par
   for (let replay = 0; replay < POOL_REPLAYS; replay++) {
     const own = replay === 0 ? other.calls : drawMinutes(other.calls, rng.stream(`replay ${replay}`))
     const given = { parts: { ...parts, ...other }, twin: asTwinCalls(own, own[0]?.arrivedUnixMs ?? 0), replay }
-    runs.ours.push(play(other.challenger, given).e2eMs)
-    runs.theirs.push(play(other.serving, given).e2eMs)
+    runs.ours.push(play(other.challenger, given).figures)
+    runs.theirs.push(play(other.serving, given).figures)
   }
   return { slice: `pool ${pool}`, calls: other.calls.length, gain: pairedGain(runs, rng.stream('bootstrap')) }
 }
 
 function play(
-  { arm, model }: Contender,
+  { arm, model, believes }: Contender,
   given: { readonly parts: EvaluationParts; readonly twin: readonly TwinCall[]; readonly replay: number },
 ): Play {
   const { parts, twin, replay } = given
-  const e2eMs = new Float64Array(twin.length).fill(Number.NaN)
+  const figure = parts.figure ?? MEAN_E2E
+  const figures = new Float64Array(twin.length).fill(Number.NaN)
   const scenario = { name: 'held-out', label: 'held-out calls', fleet: parts.fleet, callsPerS: Number.NaN, calls: () => twin }
   const score = playArm(parseArm(arm), {
     scenario,
@@ -125,11 +139,13 @@ function play(
     scrapeMs: parts.scrapeMs,
     networkMs: parts.networkMs ?? 0,
     ...(model ? { model } : {}),
-    onEnd: (end) => {
-      if (end.ending === 'completed') e2eMs[end.index] = end.endedMs - end.arrivedMs
+    ...(believes ? { believes } : {}),
+    limits: figure.limits,
+    onEnd: ({ ending, index, arrivedMs, firstTokenMs, endedMs, outputTokens }) => {
+      if (ending === 'completed') figures[index] = figure.of({ ttftMs: firstTokenMs - arrivedMs, e2eMs: endedMs - arrivedMs, outputTokens })
     },
   })
-  return { score, e2eMs }
+  return { score, figures }
 }
 
 /** As many whole minutes as there are, drawn with replacement, one after another. */
@@ -154,17 +170,18 @@ interface Concluding {
 }
 
 function conclude({ parts, plays, drawn, rng, others }: Concluding): Evaluation {
-  const { serving, calls, fleet } = parts
+  const { serving, calls, fleet, figure = MEAN_E2E } = parts
   const of = (name: string): readonly Play[] => plays.get(name) ?? []
-  const ours = of(CHALLENGER).map((one) => one.e2eMs)
+  const ours = of(CHALLENGER).map((one) => one.figures)
   const gainOver = (name: string, only?: (call: number, replay: number) => boolean): Gain =>
-    pairedGain({ ours, theirs: of(name).map((one) => one.e2eMs) }, rng.stream(`bootstrap ${name}`), only)
-  const arms = [...plays].map(([name, own]) => armScore(name === 'serving' ? serving.arm : name, own))
+    pairedGain({ ours, theirs: of(name).map((one) => one.figures) }, rng.stream(`bootstrap ${name}`), only)
+  const arms = [...plays].map(([name, own]) => armScore(name === 'serving' ? nameOf(serving) : name, own))
   const scoreOf = (name: string): ArmScore => armScore(name, of(name))
-  const bestRule = BASELINE_ARMS.reduce((best, arm) => (scoreOf(arm).meanE2eMs < scoreOf(best).meanE2eMs ? arm : best))
+  const bestRule = BASELINE_ARMS.reduce((best, arm) => (isBetter(scoreOf(arm), scoreOf(best), figure) ? arm : best))
   const [now, next, least] = [scoreOf('serving'), scoreOf(CHALLENGER), scoreOf('least-request')]
   const evidence: Evidence = {
-    serving: serving.arm,
+    serving: nameOf(serving),
+    gainWords: figure.words,
     heldOutCalls: calls.length,
     instances: fleet.length,
     gain: gainOver('serving'),
@@ -187,7 +204,7 @@ function conclude({ parts, plays, drawn, rng, others }: Concluding): Evaluation 
   const foretold =
     parts.canary &&
     foretellBlocks(
-      of('serving').map(({ e2eMs }, replay) => ({ calls: drawn[replay] ?? [], e2eMs })),
+      of('serving').map(({ figures }, replay) => ({ calls: drawn[replay] ?? [], figures })),
       { gain: evidence.gain, plan: parts.canary, seed: parts.seed },
     )
   return {
@@ -201,6 +218,11 @@ function conclude({ parts, plays, drawn, rng, others }: Concluding): Evaluation 
   }
 }
 
+const nameOf = ({ arm, name = arm }: Contender): string => name
+
+const isBetter = (one: ArmScore, other: ArmScore, { kind }: Figure): boolean =>
+  kind === 'slo' ? one.withinLimits > other.withinLimits : one.meanE2eMs < other.meanE2eMs
+
 function armScore(arm: string, plays: readonly Play[]): ArmScore {
   const mean = (pick: (score: Score) => number): number => plays.reduce((sum, { score }) => sum + pick(score), 0) / plays.length
   return {
@@ -211,6 +233,7 @@ function armScore(arm: string, plays: readonly Play[]): ArmScore {
     p99TtftMs: mean((score) => score.p99TtftMs),
     largestShare: Math.max(...plays.map(({ score }) => Math.max(...score.shares))),
     lost: mean((score) => score.lost),
+    withinLimits: mean((score) => score.withinLimits),
   }
 }
 

@@ -12,15 +12,15 @@ export type BlockPlan = Pick<SwitchbackPlan, 'shareRatio' | 'blockMs' | 'washout
 export interface ForetoldBlocks extends BlockPlan {
   /** Of both arms together, until the interval leaves out 0 with 80 % certainty, if the promised gain is real; null where it cannot be told. */
   readonly blocks: number | null
-  /** Spread of a block's mean E2E that load and time do not explain, as a share of it. */
+  /** Spread of a block's mean that load and time do not explain, as a share of it. */
   readonly spread: number | null
   readonly words: string
 }
 
-/** One play of the calls under what serves: ms by call, NaN where it was not answered. */
+/** One play of the calls under what serves: what is compared, by call (E2E in ms, or lateness), NaN where it was not answered. */
 export interface ServedPlay {
   readonly calls: readonly ServedCall[]
-  readonly e2eMs: Float64Array
+  readonly figures: Float64Array
 }
 
 /** A canary longer than this is no plan: a year of minutes. */
@@ -58,14 +58,14 @@ export function foretoldBlocks({ models }: Pick<Control, 'models'>, { modelId }:
 }
 
 /** Whole blocks alone: the last one is cut off. */
-function blocksOf({ calls, e2eMs }: ServedPlay, plan: SwitchbackPlan): SwitchbackBlock[] {
+function blocksOf({ calls, figures }: ServedPlay, plan: SwitchbackPlan): SwitchbackBlock[] {
   const startUnixMs = calls[0]?.arrivedUnixMs ?? 0
   const whole = Math.floor(((calls.at(-1)?.arrivedUnixMs ?? 0) - startUnixMs) / plan.blockMs)
   const own = { ...plan, startUnixMs }
   return gatherBlocks(
     calls.map((call, i) => ({
       arrivedUnixMs: call.arrivedUnixMs,
-      e2eMs: e2eMs[i] ?? Number.NaN,
+      figure: figures[i] ?? Number.NaN,
       workTokens: call.promptTokens + (call.outputTokens ?? 0),
     })),
     { at: (unixMs) => momentOf(own, unixMs), judgedMs: plan.blockMs },

@@ -13,6 +13,8 @@ export interface SliceGain {
 export interface Evidence {
   /** What serves now, in words. */
   readonly serving: string
+  /** How a gain is said; see figure.ts. */
+  readonly gainWords: string
   readonly heldOutCalls: number
   readonly instances: number
   readonly gain: Gain
@@ -65,7 +67,7 @@ export function decide(evidence: Evidence): GateVerdict {
   const checks = checksOf(evidence)
   const failed = checks.filter((check) => !check.passed)
   const [value, low, high] = evidence.gain
-  const better = `${percent(value)} lower mean E2E than ${evidence.serving} (95 % interval ${percent(low)} to ${percent(high)}) on ${evidence.heldOutCalls} later calls played in the twin`
+  const better = `${percent(value)} ${evidence.gainWords} than ${evidence.serving} (95 % interval ${percent(low)} to ${percent(high)}) on ${evidence.heldOutCalls} later calls played in the twin`
   return {
     passed: failed.length === 0,
     words: failed.length === 0 ? better : `not promoted: ${failed.map((check) => check.words).join('; ')}`,

@@ -6,8 +6,9 @@ import { BLOCKS_DEFAULT, suggestBlocks } from '../placement/switchback.ts'
 import { foretoldBlocks } from './foretold-blocks.ts'
 import type { Made } from './night.ts'
 import type { NightDesk } from './night-desk.ts'
+import { challengersOf } from './trial-conclusion.ts'
 
-/** What the configuration wants done with challengers that passed: a shadow or a canary of all of them. Only after scheduled nights; a person decides for himself. */
+/** What the configuration wants done with challengers that passed: a shadow or a canary of all of them, and of the profiles that a policy goes with. Only after scheduled nights; a person decides for himself. */
 export async function afterNight(parts: {
   readonly control: Control
   readonly reader: Reader
@@ -37,5 +38,7 @@ export async function afterNight(parts: {
     seed: desk.runId,
     asked: { who: 'schedule', why: `made by run ${desk.runId}` },
   })
-  desk.say(`${config.afterwards} ${trialId} begins: ${passed.map(({ version }) => version).join(', ')}`)
+  const trial = control.trials.get(trialId)
+  const versions = (trial ? challengersOf(trial) : []).map((modelId) => control.models.get(modelId)?.version)
+  desk.say(`${config.afterwards} ${trialId} begins: ${versions.join(', ')}`)
 }

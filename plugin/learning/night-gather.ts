@@ -70,13 +70,25 @@ export async function gather({ calls, counts, pools, splitUnixMs, rng, applicati
     lengths.add(call, call.arrivedUnixMs < splitUnixMs)
   }
   if (counts.read === 0) throw new NothingToLearn('there are no calls in this window: choose another, or let traffic through first')
+  const leftOut = leftOutWords(counts)
+  const beside = leftOut === '' ? '' : ` (left out: ${leftOut})`
+  if (counts.used === 0) throw new NothingToLearn(`none of the ${counts.read} rows in this window can be used${beside}`)
   if (completed === 0)
-    throw new NothingToLearn(`none of the ${counts.read} calls in this window was answered: nothing can be learned from failures alone`)
+    throw new NothingToLearn(
+      `none of the ${counts.used} calls in this window was answered: nothing can be learned from failures alone${beside}`,
+    )
   if (completed < CALLS_LEAST)
-    throw new NothingToLearn(`only ${completed} answered calls in this window; ${CALLS_LEAST} are the least that say anything`)
+    throw new NothingToLearn(`only ${completed} answered calls in this window; ${CALLS_LEAST} are the least that say anything${beside}`)
   // Not by what the log holds, but by what of it can be used.
   const [first, ...others] = [...kept.values()].sort((a, b) => b.calls - a.calls).map((pool) => pool.result())
   return { counts, splitUnixMs, ...(first as PoolCalls), others, ...lengths.result() }
+}
+
+/** Rows that were left out by reason, as people read them; empty where there are none. */
+export function leftOutWords({ leftOut }: DatasetCounts): string {
+  return Object.entries(leftOut)
+    .map(([why, count]) => `${count} ${why}`)
+    .join(', ')
 }
 
 /** Arrivals and instances of one pool. */

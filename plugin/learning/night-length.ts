@@ -107,8 +107,14 @@ export function judgeLength(
   const [worst] = [...byApplication, ...byPool].sort((x, y) => x.gain - y.gain)
   const reasons = [
     ...(heldOut.length < JUDGED_LEAST ? [`only ${heldOut.length} answers to judge by, ${JUDGED_LEAST} are needed`] : []),
-    ...(gain[1] > 0 ? [] : [`its gain over the champion is ${nats(gain[0])}, with a 95 % interval from ${nats(gain[1])}: not above 0`]),
-    ...(worst && worst.gain < -SLICE_WORSE_MOST ? [`answers of ${worst.slice} are predicted worse by ${nats(-worst.gain)}`] : []),
+    ...(gain[1] > 0
+      ? []
+      : [
+          `what came of ${heldOut.length} later answers was ${times(gain[0])} times as likely by it as by the champion (95 % interval ${times(gain[1])} to ${times(gain[2])}: not above 1)`,
+        ]),
+    ...(worst && worst.gain < -SLICE_WORSE_MOST
+      ? [`what came of answers of ${worst.slice} was only ${times(worst.gain)} times as likely`]
+      : []),
     ...(coveragePoints > COVERAGE_POINTS_MOST ? [`its stated intervals are off by ${coveragePoints.toFixed(0)} points`] : []),
   ]
   const facts = {
@@ -122,11 +128,12 @@ export function judgeLength(
     byBucket,
     featureHash: LENGTH_FEATURE_HASH,
   }
-  const better = `predicts ${heldOut.length} later answers better than the champion by ${nats(gain[0])} (95 % interval ${nats(gain[1])} to ${nats(gain[2])})`
+  const better = `what came of ${heldOut.length} later answers was ${times(gain[0])} times as likely by it as by the champion (95 % interval ${times(gain[1])} to ${times(gain[2])})`
   return { passed: reasons.length === 0, words: reasons.length === 0 ? better : `not promoted: ${reasons.join('; ')}`, ...facts }
 }
 
-const nats = (value: number): string => `${value.toFixed(3)} nats`
+/** A gain in nats as people read it: the geometric mean of how many times as likely the challenger held what came. */
+const times = (nats: number): string => Math.exp(nats).toFixed(2)
 
 function surprise(cumulative: Float64Array, { outputTokens, censored }: HeldOutLength): number {
   const distribution = new LengthDistribution(cumulative)

@@ -1,3 +1,5 @@
+import { type EngineShape, shapeOfSpeed } from '../impact/engine-shape.ts'
+import type { ModelRecord } from '../log/control/models.ts'
 import { readQueuedScrapes } from '../log/read/scrapes.ts'
 import type { LearnedModel } from '../placement/learned-model.ts'
 import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
@@ -5,10 +7,12 @@ import { suggestBlocks } from '../placement/switchback.ts'
 import { LENGTH_FEATURE_HASH } from '../prediction/length-model.ts'
 import { decodeLengthModel } from '../prediction/model-file.ts'
 import type { MachineSpec } from '../simulation/fleet/machine.ts'
-import { type Contender, evaluate } from './evaluate.ts'
+import { evaluate } from './evaluate.ts'
+import { figureOf } from './figure.ts'
 import type { BlockPlan } from './foretold-blocks.ts'
 import { MODEL_FILE } from './model-folder.ts'
 import type { Made, Night } from './night.ts'
+import { calibrateApart } from './night-calibrate.ts'
 import type { PoolCalls } from './night-gather.ts'
 import { judgeLength, type LengthVerdict, NIGHT_ROWS_LEAST, trainNightLength } from './night-length.ts'
 import { type NightPolicy, trainNightPolicy } from './night-policy.ts'
@@ -17,10 +21,19 @@ import { percent } from './percent.ts'
 import { POLICY_MODEL_FILE } from './policy-folder.ts'
 import { encodePolicy } from './policy-net.ts'
 import { objectiveOf } from './policy-objective.ts'
-import { type CalibratedProfile, calibratedFleet, calibrateProfiles } from './profiles.ts'
+import { type CalibratedProfile, calibratedFleet } from './profiles.ts'
 import type { ModelFiles } from './registry.ts'
 import { secondOpinion } from './second-opinion.ts'
-import { baseLength, basePolicy, encodeProfiles, loadLength, loadPolicy, loadProfiles, PROFILES_FILE } from './serving-models.ts'
+import {
+  baseLength,
+  basePolicy,
+  encodeProfiles,
+  loadLength,
+  loadPolicy,
+  loadProfiles,
+  type PoolProfiles,
+  PROFILES_FILE,
+} from './serving-models.ts'
 
 /** The parts of a night: each takes up what an earlier attempt kept, makes the rest, judges, and registers. */
 
@@ -31,9 +44,10 @@ export interface CalibratedFleet {
   readonly overheadMs: number
 }
 
-/** The fleets of all pools that were gathered, the trained one's first, and the registered version where one was made. */
+/** The fleets of all pools that were gathered, the trained one's first, what they were made from, and the registered version where one was made. */
 export interface MadeProfiles {
   readonly fleets: readonly CalibratedFleet[]
+  readonly fits: readonly PoolFits[]
   readonly made?: Made
 }
 
@@ -41,7 +55,7 @@ export interface MadeProfiles {
 const FITS_FILE = 'fits.json'
 
 /** What was found of one pool. */
-interface PoolFits {
+export interface PoolFits {
   readonly pool: string
   readonly found: readonly CalibratedProfile[]
 }
@@ -55,7 +69,7 @@ export async function makeProfiles(night: Night, { registers }: { readonly regis
   const pools = [gathered, ...gathered.others]
   if (!kept) {
     for (const calls of pools) {
-      fits.push({ pool: calls.pool, found: calibrate(night, calls) })
+      fits.push({ pool: calls.pool, found: await calibrate(night, calls) })
       await desk.breathe()
     }
     desk.keep('profiles.json', fits)
@@ -64,18 +78,15 @@ export async function makeProfiles(night: Night, { registers }: { readonly regis
     const overheadMs = found.reduce((sum, one) => sum + one.overheadMs, 0) / Math.max(1, found.length)
     return { pool, overheadMs, fleet: calibratedFleet(found, pools[i]?.fleet ?? []) }
   })
-  if (!registers) return { fleets }
-  if (fits.every(({ found }) => found.every(({ state }) => state === 'prior'))) {
-    desk.say('no profile could be fitted: the prior ones stay')
-    return { fleets }
-  }
-  return { fleets, made: registerProfiles(night, fits) }
+  const made = registers ? registerProfiles(night, fits) : undefined
+  if (registers && !made) desk.say('no profile could be fitted: the prior ones stay')
+  return { fleets, fits, ...(made ? { made } : {}) }
 }
 
-/** One version for all pools: those that this night fitted nothing of keep what serves them. */
-function registerProfiles(night: Night, fits: readonly PoolFits[]): Made {
-  const record = night.champion('profile')
-  const profiles = new Map(record ? loadProfiles(night.dataDir, record) : [])
+/** One version for all pools: those that this night fitted nothing of keep what serves them. None where nothing was fitted. */
+function registerProfiles(night: Night, fits: readonly PoolFits[]): Made | undefined {
+  if (fits.every(({ found }) => found.every(({ state }) => state === 'prior'))) return undefined
+  const profiles = new Map(knownProfiles(night))
   for (const { pool, found } of fits) {
     const own = found.filter(({ state }) => state !== 'prior').map(({ instance, profile }) => [instance, profile] as const)
     if (own.length > 0) profiles.set(pool, new Map([...(profiles.get(pool) ?? []), ...own]))
@@ -108,22 +119,25 @@ function registerProfiles(night: Night, fits: readonly PoolFits[]): Made {
 }
 
 /** An instance that is not what it was is fitted alone, on the calls since; until there are enough of them it is taken as much slower as it was noticed to be. */
-function calibrate({ desk, reader, control, gathered }: Night, { pool, fleet, training }: PoolCalls): readonly CalibratedProfile[] {
+async function calibrate(
+  { desk, reader, control, gathered }: Night,
+  { pool, fleet, training }: PoolCalls,
+): Promise<readonly CalibratedProfile[]> {
   const { splitUnixMs } = gathered
   // Of the time of the calls that are fitted to: an engine may have been set up otherwise before.
   const range = { pool, fromUnixMs: training[0]?.arrivedUnixMs ?? splitUnixMs, toUnixMs: splitUnixMs }
   const scrapes = reader.read((query) => readQueuedScrapes(query, range))
   desk.say(`${scrapes.length} scrapes of pool ${pool} with calls that wait tell the engines' limits`)
   const changes = new Map(control.instanceChanges().flatMap((one) => (one.pool === pool ? [[one.instance, one] as const] : [])))
-  const found = calibrateProfiles({
+  const task = {
     instances: fleet.map((one) => {
       const change = changes.get(one.name)
       return change ? { ...one, speed: one.speed / change.factor, type: `changed ${one.name}` } : one
     }),
     calls: training.filter(({ instance, arrivedUnixMs }) => arrivedUnixMs >= (changes.get(instance ?? '')?.sinceUnixMs ?? 0)),
     scrapes,
-    onProgress: (ratio) => desk.progress('profiles', ratio),
-  })
+  }
+  const found = await calibrateApart(task, desk)
   for (const { instance, words } of found) desk.say(`profile of ${instance}: ${words}`)
   return found
 }
@@ -168,7 +182,7 @@ export async function makeLength(night: Night): Promise<readonly Made[]> {
 const OTHER_CALLS_MAX = 10_000
 
 /** A policy challenger, searched on the twin of this fleet and judged on later calls. */
-export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[]): Promise<readonly Made[]> {
+export async function makePolicy(night: Night, { fleets, fits, made }: MadeProfiles): Promise<readonly Made[]> {
   const { fleet, overheadMs } = fleets[0] as CalibratedFleet
   const { desk, gathered, dataDir, clock, run, config, champion } = night
   desk.progress('policy', 0)
@@ -194,26 +208,18 @@ export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[
   desk.keep('policy.json', { parameters: [...policy.model.parameters], version: policy.model.version, generations: policy.generations })
   desk.tell({ generations: policy.generations })
   desk.progress('evaluating', 0)
-  const contendersOf = (name: string): { readonly serving: Contender; readonly challenger: Contender; readonly scrapeMs: number } => {
-    const pool = night.pools.find((one) => one.name === name)
-    const learned = pool?.learned ?? 'learned'
-    const serving = record ? learned : (pool?.arm ?? 'least-request')
-    return {
-      serving: { arm: serving, ...(serving.startsWith('learned') ? { model: start } : {}) },
-      challenger: { arm: learned, model: policy.model },
-      scrapeMs: pool?.scrapeMs ?? 250,
-    }
-  }
+  const contendersOf = createContenders(night, { record, start, model: policy.model })
   const verdict = await evaluate({
     fleet,
     calls: gathered.heldOut,
-    ...contendersOf(gathered.pool),
+    ...contendersOf(fleets[0] as CalibratedFleet),
     networkMs: overheadMs / 2,
     seed: night.seed,
+    figure: figureOf(objective),
     canary: blockPlanOf(night),
     others: gathered.others.map(({ pool, heldOut }, i) => {
       const other = fleets[i + 1] as CalibratedFleet
-      return { pool, fleet: other.fleet, calls: heldOut.slice(0, OTHER_CALLS_MAX), networkMs: other.overheadMs / 2, ...contendersOf(pool) }
+      return { pool, fleet: other.fleet, calls: heldOut.slice(0, OTHER_CALLS_MAX), networkMs: other.overheadMs / 2, ...contendersOf(other) }
     }),
     async told(ratio) {
       desk.progress('evaluating', ratio)
@@ -224,7 +230,10 @@ export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[
   const said = [verdict.words, opinion.words, ...(verdict.canary ? [verdict.canary.words] : [])].join('; ')
   desk.say(`${policy.model.version}, ${policy.generations} generations: ${said}`)
   const { passed, words: _, ...numbers } = verdict
+  // It goes with the profiles that it was trained and judged with.
+  const profiles = made ?? registerProfiles(night, fits)
   return [
+    ...(profiles && !made ? [profiles] : []),
     registerMade(night, {
       kind: 'policy',
       version: policy.model.version,
@@ -232,6 +241,7 @@ export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[
       featureHash: LEARNED_FEATURE_HASH,
       verdict: { passed, words: said, numbers: { ...numbers, secondOpinion: opinion } },
       parent: record?.version ?? 'base',
+      profiles,
       facts: { generations: policy.generations, objective, fleet: fleet.map(({ name, profile }) => ({ name, profile: profile.name })) },
     }),
   ]
@@ -240,6 +250,36 @@ export async function makePolicy(night: Night, fleets: readonly CalibratedFleet[
     const { generations, minutes } = run.plan
     return generations === undefined && minutes !== undefined ? { minutes } : { generations: generations ?? config.generations }
   }
+}
+
+interface Compared {
+  readonly record: ModelRecord | undefined
+  /** What the search began with: the champion, or what ships. */
+  readonly start: LearnedModel
+  readonly model: LearnedModel
+}
+
+/** By pool: what serves, with the profiles that serve, and the challenger, with those of the night. */
+function createContenders(night: Night, { record, start, model }: Compared) {
+  const known = knownProfiles(night)
+  return ({ pool: name, fleet }: CalibratedFleet) => {
+    const pool = night.pools.find((one) => one.name === name)
+    const learned = pool?.learned ?? 'learned'
+    const serving = record ? learned : (pool?.arm ?? 'least-request')
+    const speeds = new Map(fleet.map((one) => [one.name, one.speed ?? 1]))
+    const believes = (instance: string): EngineShape => known.get(name)?.get(instance) ?? shapeOfSpeed(speeds.get(instance) ?? 1)
+    return {
+      serving: { arm: serving, believes, ...(serving.startsWith('learned') ? { model: start, name: record?.version ?? serving } : {}) },
+      challenger: { arm: learned, model },
+      scrapeMs: pool?.scrapeMs ?? 250,
+    }
+  }
+}
+
+/** The profiles that serve now. */
+function knownProfiles({ champion, dataDir }: Night): PoolProfiles {
+  const record = champion('profile')
+  return record ? loadProfiles(dataDir, record) : new Map()
 }
 
 /** A canary as it would be begun after this night. */

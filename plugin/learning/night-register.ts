@@ -9,13 +9,15 @@ interface Registering {
   readonly featureHash: string | null
   readonly verdict: { readonly passed: boolean; readonly words: string; readonly numbers: Readonly<Record<string, unknown>> }
   readonly parent?: string
+  /** The profiles that a policy was trained and judged with. */
+  readonly profiles?: Made | undefined
   readonly facts?: Readonly<Record<string, unknown>>
 }
 
 /** Registers what was made as its kind's challenger, with card and verdict. */
 export function registerMade(
   night: Night,
-  { kind, files, featureHash, verdict, parent, facts, version = versionOf(kind, files) }: Registering,
+  { kind, files, featureHash, verdict, parent, profiles, facts, version = versionOf(kind, files) }: Registering,
 ): Made {
   const { desk, control, dataDir, gathered, seed } = night
   const { models } = control
@@ -30,6 +32,7 @@ export function registerMade(
     featureHash,
     runId: desk.runId,
     ...(parent === undefined ? {} : { parent }),
+    ...(profiles === undefined ? {} : { profileModelId: profiles.modelId }),
     card: {
       kind,
       version,
@@ -39,6 +42,7 @@ export function registerMade(
       seed,
       data: { pool: gathered.pool, splitUnixMs: gathered.splitUnixMs, read, used, leftOut },
       parent: parent ?? null,
+      ...(profiles === undefined ? {} : { profiles: profiles.version }),
       ...facts,
       verdict: verdict.words,
     },

@@ -9,8 +9,8 @@ import type { TimeRange } from '../log/read/traffic.ts'
 import { createRng, type Rng } from '../rng.ts'
 import { openDataset } from './dataset.ts'
 import { type NightDesk, NothingToLearn } from './night-desk.ts'
-import { type Gathered, gather } from './night-gather.ts'
-import { makeLength, makePolicy, makeProfiles } from './night-makers.ts'
+import { type Gathered, gather, leftOutWords } from './night-gather.ts'
+import { type MadeProfiles, makeLength, makePolicy, makeProfiles } from './night-makers.ts'
 
 /** What a night works with. */
 export interface NightParts {
@@ -76,10 +76,12 @@ export async function runNight(parts: NightParts): Promise<readonly Made[]> {
   }
   const wants = (part: NonNullable<typeof plan.only>): boolean => plan.only === undefined || plan.only === part
   const made: Made[] = []
-  const profiles = await makeProfiles(night, { registers: wants('profiles') })
+  // Lengths need no fleet.
+  const profiles: MadeProfiles =
+    plan.only === 'length' ? { fits: [], fleets: [] } : await makeProfiles(night, { registers: wants('profiles') })
   if (profiles.made) made.push(profiles.made)
   if (wants('length')) made.push(...(await makeLength(night)))
-  if (wants('policy')) made.push(...(await makePolicy(night, profiles.fleets)))
+  if (wants('policy')) made.push(...(await makePolicy(night, profiles)))
   desk.progress('registering', 1)
   desk.tell({ made: made.map(({ kind, version, passed }) => ({ kind, version, passed })) })
   return made
@@ -115,9 +117,9 @@ async function readLog({ run, desk, reader, config }: NightParts, range: TimeRan
     },
   })
   const { read, used, mended, leftOut } = dataset.counts
-  const reasons = Object.entries(leftOut).map(([why, count]) => `${count} ${why}`)
+  const without = leftOutWords(dataset.counts)
   desk.say(
-    `${used} of ${read} rows can be used${reasons.length > 0 ? `; left out: ${reasons.join(', ')}` : ''}${mended > 0 ? `; ${mended} of an older feature list` : ''}`,
+    `${used} of ${read} rows can be used${without === '' ? '' : `; left out: ${without}`}${mended > 0 ? `; ${mended} of an older feature list` : ''}`,
   )
   desk.say(
     `calls before ${new Date(splitUnixMs).toISOString()} train, ${gathered.heldOut.length} later ones of pool ${gathered.pool} judge`,

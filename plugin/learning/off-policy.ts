@@ -36,7 +36,9 @@ export interface OffPolicyEstimate {
 const WEIGHT_MOST = 20
 const DECISIONS_LEAST = 500
 const PENALTY_ROWS = 50
+/** Decisions are drawn by whole minutes, since calls of one share queues; where there are few minutes, by at least so many shorter stretches. */
 const MINUTE_MS = 60_000
+const STRETCHES_LEAST = 12
 const SAMPLES = 500
 const WIDTH = CANDIDATE_COLUMNS.length
 /** Fewer effective decisions are no opinion. */
@@ -57,7 +59,8 @@ export function estimateOffPolicy(
   if (usable.length < DECISIONS_LEAST) throw new Error(`${usable.length} logged decisions, at least ${DECISIONS_LEAST} are needed`)
   const model = costModel(usable)
   const terms = usable.map((choice) => termsOf(choice, { policy, model }))
-  const minutes = [...Map.groupBy(terms, (_, i) => Math.floor((usable[i] as LoggedChoice).arrivedUnixMs / MINUTE_MS)).values()].map(
+  const stretchMs = stretchOf(usable)
+  const stretches = [...Map.groupBy(terms, (_, i) => Math.floor((usable[i] as LoggedChoice).arrivedUnixMs / stretchMs)).values()].map(
     (own) => ({
       sum: own.reduce((sum, one) => sum + one.difference, 0),
       count: own.length,
@@ -70,14 +73,14 @@ export function estimateOffPolicy(
       units.reduce((sum, one) => sum + one.count, 0),
     )
   const drawn = Float64Array.from({ length: SAMPLES }, () =>
-    meanOf(minutes.map(() => minutes[rng.int(minutes.length)] as (typeof minutes)[number])),
+    meanOf(stretches.map(() => stretches[rng.int(stretches.length)] as (typeof stretches)[number])),
   ).sort()
   const gainAt = (share: number): number => 1 - Math.exp(drawn[Math.min(SAMPLES - 1, Math.floor(share * SAMPLES))] as number)
   const weights = terms.map((one) => one.weight)
   const sum = weights.reduce((total, one) => total + one, 0)
   const effective = sum === 0 ? 0 : sum ** 2 / weights.reduce((total, one) => total + one * one, 0)
   const estimate = {
-    gain: 1 - Math.exp(meanOf(minutes)),
+    gain: 1 - Math.exp(meanOf(stretches)),
     low: gainAt(0.975),
     high: gainAt(0.025),
     decisions: usable.length,
@@ -85,6 +88,15 @@ export function estimateOffPolicy(
     effective,
   }
   return { ...estimate, words: wordsOf(estimate) }
+}
+
+function stretchOf(choices: readonly LoggedChoice[]): number {
+  let [first, last] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
+  for (const { arrivedUnixMs } of choices) {
+    first = Math.min(first, arrivedUnixMs)
+    last = Math.max(last, arrivedUnixMs)
+  }
+  return Math.max(1, Math.min(MINUTE_MS, (last - first) / STRETCHES_LEAST))
 }
 
 interface Terms {
@@ -169,6 +181,6 @@ function filled(row: Float32Array, means: Float32Array): Float32Array {
 
 function wordsOf({ gain, low, high, decisions, agreement, effective }: Omit<OffPolicyEstimate, 'words'>): string {
   if (effective < EFFECTIVE_LEAST)
-    return `no opinion: ${decisions} logged decisions weigh as much as ${effective.toFixed(0)}, since too few chose as it would`
+    return `none, since ${decisions} logged decisions weigh only as much as ${effective.toFixed(0)}: too few chose as it would`
   return `by ${decisions} logged decisions ${percent(gain)} lower E2E per call (95 % interval ${percent(low)} to ${percent(high)}); it agrees with ${percent(agreement)} of them; queues it would leave to later calls are not in this`
 }

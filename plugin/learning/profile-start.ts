@@ -1,7 +1,8 @@
 import { KV_BLOCK_TOKENS, PROFILES, type Profile } from '../simulation/profiles.ts'
 import { playEngine } from './play-engine.ts'
-import { costAt, type Fit, fitPoint } from './profile-fit.ts'
+import { type Fit, fitPoint, ROUNDS } from './profile-fit.ts'
 import { frameOf, type UsualStep } from './profile-law.ts'
+import { costAt, spreadsAt } from './profile-residuals.ts'
 import { type InstanceLog, partOf } from './profile-rows.ts'
 
 /** What decides which calls run together, as far as the log tells. */
@@ -23,14 +24,12 @@ export interface ProfileScrape {
 
 /** Calls that decide between the shipped profiles. */
 const RANKED_CALLS = 2_500
-/** The second start of one order and shape is not tried where it costs this much more than the best one. */
-const START_RATIO = 20
-const STARTS = 2
 const FIRST_ROUNDS = 6
-/** First fits of each order that are followed: a few rounds on a few calls do not yet tell a law of one line from one of two. */
-const FOLLOWED = 2
-/** A first fit that costs this much more than the best one is not followed. */
-const FOLLOW_RATIO = 6
+/** A first fit that costs this much more than the best one is not followed: a few rounds on a few calls do not yet tell a law of one line from one of two, nor order from order. */
+const FOLLOW_RATIO = 12
+/** Fits that are followed on all calls, and how much more than the best one they may cost. */
+const FINISHED = 2
+const FINISH_RATIO = 2
 /** Tokens a step may compute, as engines are configured. */
 const BUDGETS = { v1: [512, 1024, 2048, 4096, 8192], v0: [2048, 4096, 8192, 16_384] } as const
 /** Another setting has to explain this much more to be believed. */
@@ -51,36 +50,59 @@ export function fitFromShipped(logs: readonly InstanceLog[], limits: Limits): Fi
       })
     })
     .sort((a, b) => a.cost - b.cost)
-  const least = ranked[0]?.cost ?? 0
-  // Which order an engine keeps, and whether its law has one line or two, shows in the fit only: of each the best start is fitted, however far off it is, and the best fits are
-  // followed as long as they stay in sight.
-  const followed = (['v0', 'v1'] as const).flatMap((order) => {
-    const starts = (['as it is', 'two lines'] as const).flatMap((dense) =>
-      ranked
-        .filter((one) => one.frame.base.order === order && one.dense === dense)
-        .slice(0, STARTS)
-        .filter(({ cost }, i) => i === 0 || cost <= START_RATIO * least),
-    )
-    const fits = starts.map(({ frame, start }) => fitPoint(frame, start, few, FIRST_ROUNDS))
-    fits.sort((x, y) => x.cost - y.cost)
-    return fits.slice(0, FOLLOWED)
+  // Which order an engine keeps, and whether its law has one line or two, shows in the fit only: of each the best start is fitted, however far off it is.
+  const starts = (['v0', 'v1'] as const).flatMap((order) =>
+    (['as it is', 'two lines'] as const).flatMap(
+      (dense) => ranked.find((one) => one.frame.base.order === order && one.dense === dense) ?? [],
+    ),
+  )
+  const near = starts.map(({ frame, start }) => fitPoint(frame, start, few, { rounds: FIRST_ROUNDS }))
+  const nearer = followed([...near, ...near.filter(({ point }) => (point[3] as number) > 0).map(oneLine)], few, {
+    within: FOLLOW_RATIO,
+    rounds: FIRST_ROUNDS,
   })
-  const nearest = Math.min(...followed.map(({ cost }) => cost))
-  const whole = followed
-    .filter(({ cost }) => cost <= FOLLOW_RATIO * nearest)
-    .map(({ frame, point }) => fitPoint(frame, point, logs))
-    .sort((x, y) => x.cost - y.cost)
-  return withBestBudget(whole[0] as Fit, logs)
+  const finished = bestFirst(nearer).slice(0, FINISHED)
+  return withBestBudget(bestFirst(followed(finished, logs, { within: FINISH_RATIO, rounds: ROUNDS }))[0] as Fit, logs)
+}
+
+/** Fits on what is not far behind the best, every residual in units of what chance does to it. */
+function followed(
+  fits: readonly Fit[],
+  logs: readonly InstanceLog[],
+  { within, rounds }: { readonly within: number; readonly rounds: number },
+): Fit[] {
+  const best = bestFirst(fits)[0] as Fit
+  const spreads = spreadsAt(best.frame, best.point, logs)
+  const kept = fits.filter(({ cost }) => cost <= within * best.cost)
+  return kept.map(({ frame, point }) => fitPoint(frame, point, logs, { rounds, spreads }))
+}
+
+const bestFirst = (fits: readonly Fit[]): Fit[] => fits.toSorted((a, b) => a.cost - b.cost)
+
+/** A fit with its two lines made one, whose prompt tokens cost what the steeper one had them cost: a way out of a valley that the search does not leave. Its cost is the first one's. */
+function oneLine(fit: Fit): Fit {
+  const { frame, point } = fit
+  const { scale } = frame
+  const perPromptTokenMs = (point[6] as number) * (scale[6] as number) + (point[3] as number) * (scale[3] as number)
+  const flat = point.slice()
+  flat[2] = 0
+  flat[3] = 0
+  flat[6] = perPromptTokenMs / (scale[6] as number)
+  return { ...fit, point: flat }
 }
 
 function withBestBudget(fit: Fit, logs: readonly InstanceLog[]): Fit {
+  const spreads = spreadsAt(fit.frame, fit.point, logs)
   let best = fit
+  let least = costAt(fit.frame, fit.point, logs, spreads)
   for (const budgetTokens of BUDGETS[fit.frame.base.order]) {
     if (budgetTokens === fit.frame.base.budgetTokens) continue
     const frame = { ...fit.frame, base: { ...fit.frame.base, budgetTokens } }
-    if (costAt(frame, fit.point, logs) > 1.5 * best.cost) continue
-    const other = fitPoint(frame, fit.point, logs, FIRST_ROUNDS)
-    if (other.cost < BETTER * best.cost) best = other
+    if (costAt(frame, fit.point, logs, spreads) > 1.5 * least) continue
+    const other = fitPoint(frame, fit.point, logs, { rounds: FIRST_ROUNDS, spreads })
+    if (other.cost >= BETTER * least) continue
+    best = other
+    least = other.cost
   }
   return best
 }

@@ -52,8 +52,8 @@ export interface CalibratedProfile {
 
 /** Judged calls of a type below which its prior stays: fewer fix eight coefficients to no better than a tenth. Chosen with `npm run bench -- trust`. */
 export const CALLS_LEAST = 1_000
-/** Calls of a type that are played, the newest: more cost time and tell nothing new. */
-const CALLS_MAX = 12_000
+/** Calls of a type that are played, the newest: where an engine is full, a hundredth in the law is a tenth in TTFT, and fewer do not tell it so exactly. */
+const CALLS_MAX = 20_000
 /** Mean errors on held-out calls beyond which a fit is not believed unless the prior is worse still. */
 const ERROR_MOST = 0.1
 /** An instance whose own pace differs this much from its type's is fitted by itself. */
@@ -130,7 +130,7 @@ function calibrateType({ type, members, own, scrapes, priorOf }: TypeInput): Cal
     const shared = errorsOn(fit, member.log)
     const differs =
       Math.max(Math.abs(shared.tpot), Math.abs(shared.e2e)) > DIFFERENT && member.log.judgedCount >= CALLS_LEAST / 2 && own.length > 1
-    const single = differs ? fitPoint(fit.frame, fit.point, [fittedPart(member.log)], OWN_ROUNDS) : fit
+    const single = differs ? fitPoint(fit.frame, fit.point, [fittedPart(member.log)], { rounds: OWN_ROUNDS }) : fit
     const heldOut = differs ? errorsOn(single, member.log) : shared
     const prior = errorsOfProfile(priorOf(instance), 0, member.log)
     if (worst(heldOut) > ERROR_MOST && worst(heldOut) >= worst(prior))

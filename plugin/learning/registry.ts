@@ -45,6 +45,8 @@ export interface Registering {
   readonly featureHash: string | null
   readonly runId?: number
   readonly parent?: string
+  /** Of a policy: the profiles it goes with. */
+  readonly profileModelId?: number
 }
 
 const CARD = 'card.json'
@@ -53,7 +55,7 @@ const CARD = 'card.json'
  * Writes a version's files and registers it; gives its id. A folder is written beside and moved into place, so that no half of one is ever found. A version that is
  * registered already with the same files is that one; with others it throws.
  */
-export function registerModel({ dataDir, models, kind, version, files, card, featureHash, runId, parent }: Registering): number {
+export function registerModel({ dataDir, models, kind, version, files, card, featureHash, ...origin }: Registering): number {
   const whole = new Map([...files, [CARD, new TextEncoder().encode(`${JSON.stringify(card, null, 1)}\n`)]])
   const known = models.byVersion(kind, version)
   const folder = modelFolder(kind, version)
@@ -76,8 +78,7 @@ export function registerModel({ dataDir, models, kind, version, files, card, fea
     featureHash,
     card: JSON.stringify(card),
     folder,
-    ...(runId === undefined ? {} : { runId }),
-    ...(parent === undefined ? {} : { parent }),
+    ...origin,
   })
 }
 

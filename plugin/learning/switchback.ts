@@ -9,12 +9,13 @@ export interface SwitchbackBlock {
   readonly arm: SwitchbackArm
   /** Calls that arrived in it after the wash-out and completed. */
   readonly calls: number
-  readonly meanE2eMs: number
+  /** Mean of what the arms are compared by: E2E, ms, or lateness; see figure.ts. */
+  readonly mean: number
   /** Work offered in the block whatever the arm did: tokens, or calls, per second; what it is does not matter, only that both arms count alike. */
   readonly offeredPerS: number
 }
 
-/** How much lower the challenger's mean E2E is: 1 − challenger ÷ control. Above 0 is better. */
+/** How much lower the challenger's mean is: 1 − challenger ÷ control. Above 0 is better. */
 export interface SwitchbackEstimate {
   readonly gain: number
   /** 95 % interval by blocks. */
@@ -32,15 +33,15 @@ export interface SwitchbackEstimate {
 /** Blocks with fewer calls say too little about their mean to be counted. */
 const BLOCK_CALLS_LEAST = 5
 /** Of either arm: fewer give an interval that means nothing. */
-const BLOCKS_LEAST = 4
+export const BLOCKS_LEAST = 4
 
 /**
- * Gain of the challenger from the blocks of a switchback experiment: log-linear regression of the blocks' mean E2E on the arm, on how much work was offered
+ * Gain of the challenger from the blocks of a switchback experiment: log-linear regression of the blocks' means on the arm, on how much work was offered
  * (linear and squared, in logs) and on time, each block weighted by its calls; the interval is over blocks, not calls, since calls of one block share its queues.
  * Throws where either arm has fewer than four blocks with calls.
  */
-export function estimateSwitchback(given: readonly SwitchbackBlock[]): SwitchbackEstimate {
-  const blocks = given.filter((one) => one.calls >= BLOCK_CALLS_LEAST && one.meanE2eMs > 0)
+export function estimateSwitchback(given: readonly SwitchbackBlock[], gainWords = 'lower mean E2E'): SwitchbackEstimate {
+  const blocks = given.filter((one) => one.calls >= BLOCK_CALLS_LEAST && one.mean > 0)
   const challengers = blocks.filter((one) => one.arm === 'challenger').length
   const controls = blocks.length - challengers
   if (Math.min(challengers, controls) < BLOCKS_LEAST)
@@ -62,7 +63,7 @@ export function estimateSwitchback(given: readonly SwitchbackBlock[]): Switchbac
     challengerBlocks: challengers,
     calls: blocks.reduce((sum, one) => sum + one.calls, 0),
     error,
-    words: `${percent(gain)} lower mean E2E (95 % interval ${percent(low)} to ${percent(high)}) over ${challengers} challenger and ${controls} control blocks`,
+    words: `${percent(gain)} ${gainWords} (95 % interval ${percent(low)} to ${percent(high)}) over ${challengers} challenger and ${controls} control blocks`,
   }
 }
 
@@ -77,7 +78,7 @@ function rowsOf(blocks: readonly SwitchbackBlock[]) {
       const base = [1, one.arm === 'challenger' ? 1 : 0, own]
       return Float64Array.from(wide ? [...base, own * own, time[i] as number] : base)
     }),
-    y: Float64Array.from(blocks, (one) => one.meanE2eMs),
+    y: Float64Array.from(blocks, (one) => one.mean),
     weights: Float64Array.from(blocks, (one) => one.calls),
   }
 }
@@ -92,7 +93,7 @@ export interface BlocksNeeded {
   /** Of both arms together; Infinity where no gain is promised. */
   readonly blocks: number
   readonly challengerBlocks: number
-  /** Spread of a block's mean E2E that load and time do not explain, as a share of it. */
+  /** Spread of a block's mean that load and time do not explain, as a share of it. */
   readonly spread: number
 }
 
@@ -117,8 +118,8 @@ export function blocksNeeded(
 /** One call of a switchback experiment, for `gatherBlocks`. */
 export interface SwitchbackCall {
   readonly arrivedUnixMs: number
-  /** NaN or negative: it did not complete and is offered work only. */
-  readonly e2eMs: number
+  /** What is compared, such as its E2E; NaN or negative: it did not complete and is offered work only. */
+  readonly figure: number
   /** Its tokens, known or predicted; NaN counts as one. */
   readonly workTokens: number
 }
@@ -131,25 +132,25 @@ export function gatherBlocks(
     readonly judgedMs: number
   },
 ): SwitchbackBlock[] {
-  const sums = new Map<number, { arm: SwitchbackArm; calls: number; e2eMs: number; work: number }>()
+  const sums = new Map<number, { arm: SwitchbackArm; calls: number; figures: number; work: number }>()
   for (const call of calls) {
     const { block, arm, isWashout } = parts.at(call.arrivedUnixMs)
     if (block < 0) continue
-    const sum = sums.get(block) ?? { arm, calls: 0, e2eMs: 0, work: 0 }
+    const sum = sums.get(block) ?? { arm, calls: 0, figures: 0, work: 0 }
     sums.set(block, sum)
     // Work that arrived in the wash-out weighs on the block as well.
     sum.work += Number.isNaN(call.workTokens) ? 1 : call.workTokens
-    if (isWashout || !(call.e2eMs >= 0)) continue
+    if (isWashout || !(call.figure >= 0)) continue
     sum.calls++
-    sum.e2eMs += call.e2eMs
+    sum.figures += call.figure
   }
   return [...sums]
     .sort(([a], [b]) => a - b)
-    .map(([block, { arm, calls: count, e2eMs, work }]) => ({
+    .map(([block, { arm, calls: count, figures, work }]) => ({
       block,
       arm,
       calls: count,
-      meanE2eMs: e2eMs / Math.max(1, count),
+      mean: figures / Math.max(1, count),
       offeredPerS: work / (parts.judgedMs / 1000),
     }))
 }

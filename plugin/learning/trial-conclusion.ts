@@ -4,6 +4,7 @@ import type { Control } from '../log/control.ts'
 import { databasePath } from '../log/migrate.ts'
 import { openReader } from '../log/read/reader.ts'
 import { type BlockScore, readBlocks, readShadow } from '../log/read/trials.ts'
+import { type Figure, LATE_SPARE } from './figure.ts'
 import { estimateSwitchback, type SwitchbackEstimate } from './switchback.ts'
 
 export interface Concluding {
@@ -11,6 +12,8 @@ export interface Concluding {
   readonly dataDir: string
   /** A canary whose whole interval is above 0 promotes its challengers. */
   readonly promotes: boolean
+  /** What arms are compared by. */
+  readonly figure: Figure
   readonly nowUnixMs: number
 }
 
@@ -20,7 +23,7 @@ const RECENT = 5
 const SETTLE_MS = 5_000
 
 /** Works out what trials that have ended came to, once each: the gain of a canary with its interval, the agreement of a shadow. Promotes where that is wanted. */
-export function concludeTrials({ control, dataDir, promotes, nowUnixMs }: Concluding): void {
+export function concludeTrials({ control, dataDir, promotes, figure, nowUnixMs }: Concluding): void {
   const due = control.trials
     .list({ limit: RECENT })
     .filter(({ state, result, endedUnixMs }) => state !== 'running' && result === null && (endedUnixMs ?? 0) + SETTLE_MS <= nowUnixMs)
@@ -31,7 +34,8 @@ export function concludeTrials({ control, dataDir, promotes, nowUnixMs }: Conclu
       conclude(trial, {
         control,
         promotes,
-        blocks: reader.read((query) => readBlocks(query, trial.trialId)),
+        figure,
+        blocks: reader.read((query) => readBlocks(query, trial.trialId, figure)),
         shadow: () => reader.read((query) => readShadow(query, trial.trialId)),
       })
   } finally {
@@ -42,17 +46,18 @@ export function concludeTrials({ control, dataDir, promotes, nowUnixMs }: Conclu
 interface Seen {
   readonly control: Control
   readonly promotes: boolean
+  readonly figure: Figure
   readonly blocks: readonly BlockScore[]
   readonly shadow: () => unknown
 }
 
-function conclude(trial: Trial, { control, promotes, blocks, shadow }: Seen): void {
+function conclude(trial: Trial, { control, promotes, figure, blocks, shadow }: Seen): void {
   const { trialId, mode, state } = trial
   if (mode === 'shadow') {
     control.trials.setResult(trialId, JSON.stringify(shadow()))
     return
   }
-  const estimate = estimateOf(blocks)
+  const estimate = estimateOf(blocks, figure)
   control.trials.setResult(trialId, JSON.stringify(estimate))
   if (state !== 'ended') return
   const words = `Canary ${trialId} is over: ${estimate.words}`
@@ -65,8 +70,11 @@ function conclude(trial: Trial, { control, promotes, blocks, shadow }: Seen): vo
   }
 }
 
-/** The gain measured by blocks, or why there is none. */
-export function estimateOf(blocks: readonly BlockScore[]): SwitchbackEstimate | { readonly words: string } {
+/** The gain measured by blocks, or why there is none; late calls have to be read with the figure's limits. */
+export function estimateOf(
+  blocks: readonly BlockScore[],
+  { kind, words }: Pick<Figure, 'kind' | 'words'>,
+): SwitchbackEstimate | { readonly words: string } {
   try {
     return estimateSwitchback(
       blocks
@@ -75,9 +83,10 @@ export function estimateOf(blocks: readonly BlockScore[]): SwitchbackEstimate | 
           block: one.block,
           arm: one.arm,
           calls: one.completed,
-          meanE2eMs: one.meanE2eMs as number,
+          mean: kind === 'slo' ? LATE_SPARE + (one.lateRatio ?? 0) : (one.meanE2eMs as number),
           offeredPerS: (1_000 * (one.promptTokens + one.outputTokens)) / Math.max(1, one.toUnixMs - one.fromUnixMs),
         })),
+      words,
     )
   } catch (error) {
     return { words: error instanceof Error ? error.message : String(error) }

@@ -25,8 +25,8 @@ export function furnish(control: Control, poison = ''): { readonly modelId: numb
   control.trainingRuns.end(failed, { state: 'failed', error: `there are no calls of this application: choose another window${poison}` })
   const length = register(control, 'length', `length-31aa${poison}`, night, lengthCard(0.91, poison))
   const champion = register(control, 'policy', `policy-17bb${poison}`, night, policyCard(poison))
-  const challenger = register(control, 'policy', `policy-18cc${poison}`, night, policyCard(poison))
-  registerProfiles(control, night, poison)
+  const profileModelId = registerProfiles(control, night, poison)
+  const challenger = register(control, 'policy', `policy-18cc${poison}`, night, policyCard(poison), { profileModelId })
   const asked = { who: `maria${poison}`, why: `it passed, and the canary held its promise${poison}` }
   control.models.promote(length, asked)
   control.models.promote(champion, asked)
@@ -75,7 +75,7 @@ export function furnish(control: Control, poison = ''): { readonly modelId: numb
 }
 
 /** Profiles of two types of instances: one learned, one that saw too few calls. */
-function registerProfiles(control: Control, runId: number, poison: string): void {
+function registerProfiles(control: Control, runId: number, poison: string): number {
   const version = `profile-19dd${poison}`
   const folder = `models/profile/${version}`
   const card = JSON.stringify({ kind: 'profile', data: { pool: `llama-8b-chat${poison}` } })
@@ -108,9 +108,17 @@ function registerProfiles(control: Control, runId: number, poison: string): void
   const numbers = JSON.stringify({ pool: `llama-8b-chat${poison}`, instances })
   control.models.addVerdict({ modelId, runId, passed: true, words: `profiles of 2 of 3 instances${poison}`, numbers })
   control.models.challenge(modelId)
+  return modelId
 }
 
-function register(control: Control, kind: 'length' | 'policy', version: string, runId: number, card: object): number {
+function register(
+  control: Control,
+  kind: 'length' | 'policy',
+  version: string,
+  runId: number,
+  card: object,
+  goesWith: { readonly profileModelId?: number } = {},
+): number {
   const modelId = control.models.register({
     kind,
     version,
@@ -120,6 +128,7 @@ function register(control: Control, kind: 'length' | 'policy', version: string, 
     folder: `models/${kind}/${version}`,
     runId,
     parent: 'base',
+    ...goesWith,
   })
   control.models.addVerdict({
     modelId,

@@ -198,7 +198,7 @@ test('markup in any stored text stays text', async () => {
       `/fleet/add?pool=${odd}`,
       `/fleet?tried=${odd}&says=${odd}`,
       '/models',
-      ...[1, 2, 3].flatMap((id) => [`/models/${id}`, `/models/${id}/promote`, `/models/${id}/try`]),
+      ...[1, 2, 3, 4].flatMap((id) => [`/models/${id}`, `/models/${id}/promote`, `/models/${id}/try`]),
       '/models/roll-back?kind=policy',
       '/training',
       '/training/1',

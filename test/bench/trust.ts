@@ -190,15 +190,16 @@ const pointsOf = (share: number): number => Math.round(share * 10_000) / 100
 
 /** Twins of hidden fleets after 20,000 calls, judged on the next 5,000. Errors in %. */
 function calibrated(seeds: readonly number[]): BenchResult {
-  const plans = seeds.flatMap((seed) => CALIBRATED.map((name) => ({ seed, name })))
-  const found = plans.map(({ seed, name }, i) => {
-    const row = calibrateHidden(name, seed)
-    progress(i + 1, plans.length, row.hidden)
-    return row
+  const plans = seeds.flatMap((seed) => CALIBRATED.map((fleet) => ({ seed, fleet })))
+  const found = plans.flatMap(({ seed, fleet }, i) => {
+    const own = calibrateHidden(fleet, seed)
+    progress(i + 1, plans.length, `seed ${seed}: ${own[0]!.hidden}`)
+    return own.map((row) => ({ ...row, seed }))
   })
   const rows = found.map(
-    ({ hidden, state, seats, seatsFrom, errors, truth, chanceTtft, versusTruth }): Row => ({
+    ({ seed, hidden, state, seats, seatsFrom, errors, truth, chanceTtft, versusTruth }): Row => ({
       part: 'calibrated',
+      seed,
       hidden,
       state,
       seats: `${seats} (${seatsFrom})`,

@@ -60,6 +60,28 @@ pools:
   )
 })
 
+test.each([
+  ['generations: 0', 'night.generations: got 0; allowed is 1 or more'],
+  ['generations: 1.5', 'night.generations: got 1.5; allowed is a whole number'],
+  ['generations: 99999', 'night.generations: got 99999; allowed is at most 10000'],
+  ['seed: -1', 'night.seed: got -1; allowed is 0 or more'],
+  ['canary: {blocks: -4}', 'night.canary.blocks: got -4; allowed is 0 or more'],
+  ['canary: {blockMs: 100, washoutMs: 5000}', 'night.canary.washoutMs: got 5000; allowed is less than the block of 100 ms'],
+  ['canary: 5', 'night.canary: got 5; allowed is keys of its own below it'],
+  ['schedule: "61 3 * * *"', 'night.schedule: got "61 3 * * *"; allowed is "off" or a cron expression'],
+  ['schedule: "0 3 30 2 *"', 'night.schedule: got "0 3 30 2 *"; allowed is "off" or a cron expression that comes due some day'],
+  ['timeZone: Mars/Phobos', 'night.timeZone: got "Mars/Phobos"; allowed is a time zone such as UTC or Europe/Berlin'],
+  ['jitterMinutes: -1', 'night.jitterMinutes: got -1; allowed is 0 to 720'],
+])('a night with %s is refused with key, value and what is allowed', (line, told) => {
+  expect(() => parse(`${POOL}\nnight: {${line}}`)).toThrow(told)
+})
+
+test('sentences of the file are in its own words, also where a schema has none', () => {
+  expect(() => parse(`${POOL}\nnight: off`)).toThrow('night: got "off"; allowed is keys of its own below it')
+  expect(() => parse(`${POOL}\ndataDir: 5`)).toThrow('dataDir: got 5; allowed is a text')
+  expect(() => parse(`${POOL}\nhealth: {failuresToEject: 0.5}`)).toThrow('health.failuresToEject: got 0.5; allowed is a whole number')
+})
+
 test('a secret written into the file is refused and not repeated', () => {
   const text = 'pools: [{name: m, instances: [{url: "http://h:1", apiKey: sk-very-secret}]}]'
   expect(problemsOf(text)).toEqual(['pools.0.instances.0.apiKey (hidden)'])

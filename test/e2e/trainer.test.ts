@@ -106,11 +106,29 @@ test('Ctrl-C cancels the run; nothing half made is left. While it went on, every
   expect(modelFiles(site.dataDir)).toEqual({})
 }, 300_000)
 
+test('cancelled while profiles are fitted, a run does not wait for the fit', async () => {
+  const site = await makeTrainerSite()
+  const night = train(site, '--only', 'profiles')
+  const control = site.control()
+  await eventually('it fits', () => control.trainingRuns.list({ limit: 1 })[0]?.phase === 'profiles' || undefined)
+  night.kill('SIGINT')
+  expect(await night.exited).toBe(1)
+  const [run] = control.trainingRuns.list({ limit: 1 })
+  expect(run).toMatchObject({ state: 'cancelled', phase: 'profiles' })
+  // What a finished fit would have said first.
+  expect(control.trainingRuns.lines(run!.runId).map(({ text }) => text)).not.toContainEqual(expect.stringMatching(/^profile of /))
+}, 300_000)
+
 test('two trainers do not work at once: the second waits its turn and then finds its run done', async () => {
   const site = await makeTrainerSite()
-  const nights = [train(site, '--only', 'profiles'), train(site, '--only', 'profiles')]
-  expect(await Promise.all(nights.map((night) => night.exited))).toEqual([0, 0])
-  const runs = site.control().trainingRuns.list({ limit: 5 })
+  const { trainingRuns } = site.control()
+  const one = train(site, '--only', 'profiles')
+  await eventually('the first works', () => trainingRuns.list({ limit: 1 })[0]?.phase === 'profiles' || undefined)
+  const other = train(site, '--only', 'profiles')
+  expect(await Promise.all([one.exited, other.exited])).toEqual([0, 0])
+  // Who waits says so once, and starts no trainer that could only leave again.
+  expect(other.text().match(/run 1 is at work \(\w+, \d+ %\): run 2 waits for it/g)).toHaveLength(1)
+  const runs = trainingRuns.list({ limit: 5 })
   expect(runs.map(({ state }) => state)).toEqual(['done', 'done'])
   const [second, first] = runs
   expect(second!.startedUnixMs!).toBeGreaterThanOrEqual(first!.endedUnixMs!)

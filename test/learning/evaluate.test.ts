@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest'
+import { shapeOfSpeed } from '../../plugin/impact/engine-shape.ts'
 import { evaluate } from '../../plugin/learning/evaluate.ts'
 import { pairedGain } from '../../plugin/learning/evaluate-intervals.ts'
+import { figureOf } from '../../plugin/learning/figure.ts'
 import { decide, type Evidence } from '../../plugin/learning/gate.ts'
 import { estimateOffPolicy, type LoggedChoice } from '../../plugin/learning/off-policy.ts'
 import { AT, CALL_COLUMNS, CANDIDATE_COLUMNS } from '../../plugin/placement/features.ts'
@@ -19,6 +21,7 @@ const { rows } = logDay(fleet, { calls: scenario.calls({ seed: 5 }), rng: create
 
 const GOOD: Evidence = {
   serving: 'least-request',
+  gainWords: 'lower mean E2E',
   heldOutCalls: 5_000,
   instances: 4,
   gain: [0.1, 0.06, 0.14],
@@ -88,6 +91,31 @@ test('a pool that the challenger would make slower is a slice that refuses it', 
   expect(verdict.words).toContain('pool other')
 }, 120_000)
 
+test('what serves is judged with what it believes of the engines, not with what the night found of them', async () => {
+  const parts = { fleet, calls: rows.slice(0, 1_500), scrapeMs: 50, networkMs: 1.5, seed: 1 }
+  const impact = { arm: 'impact' }
+  const same = await evaluate({ ...parts, serving: impact, challenger: impact })
+  expect(same.gain).toEqual([0, 0, 0])
+  const unknowing = { ...impact, believes: () => shapeOfSpeed(1) }
+  const told = await evaluate({ ...parts, serving: unknowing, challenger: impact })
+  expect(told.gain[1]).toBeGreaterThan(0.05)
+}, 120_000)
+
+test('where calls in time are the objective, they decide, and what nobody is late under gains nothing', async () => {
+  const parts = { fleet, calls: rows.slice(0, 1_500), scrapeMs: 50, networkMs: 1.5, seed: 1 }
+  const arms = { serving: { arm: 'least-request' }, challenger: { arm: 'least-request-speed' } }
+  const within = (ttftLimitMs: number, perTokenLimitMs: number) =>
+    evaluate({ ...parts, ...arms, figure: figureOf({ kind: 'slo', ttftLimitMs, perTokenLimitMs }) })
+  const tight = await within(1_000, 25)
+  expect(tight.words).toContain('fewer calls late than least-request')
+  expect(tight.gain[1]).toBeGreaterThan(0.1)
+  const inTime = (name: string): number => tight.arms.find(({ arm }) => arm === name)?.withinLimits as number
+  expect(inTime('challenger')).toBeGreaterThan(inTime('least-request'))
+  const loose = await within(3_600_000, 60_000)
+  expect(loose.gain).toEqual([0, 0, 0])
+  expect(loose.passed).toBe(false)
+}, 120_000)
+
 test('equal arms gain nothing, exactly', () => {
   const runs = Array.from({ length: 4 }, (_, k) => Float64Array.from({ length: 200 }, (_, i) => 100 + i + k))
   expect(pairedGain({ ours: runs, theirs: runs }, createRng(1))).toEqual([0, 0, 0])
@@ -155,6 +183,12 @@ test('logged decisions tell what another policy would have gained per call', () 
   expect(found.high).toBeGreaterThan(gain)
   expect(found.high - found.low).toBeLessThan(0.1)
   expect(found.effective).toBeGreaterThan(1_000)
+})
+
+test('decisions of less than a minute still have an interval', () => {
+  const within = choicesOf(600).map((choice, i) => ({ ...choice, arrivedUnixMs: 1_000_000_000_000 + i * 80 }))
+  const { low, high } = estimateOffPolicy(within, { policy: createPolicy('least-request-speed'), rng: createRng(2) })
+  expect(high - low).toBeGreaterThan(0.01)
 })
 
 test('off-policy needs decisions and a policy that can be asked', () => {

@@ -31,7 +31,7 @@ function plays(count: number, spread: number) {
     )
     return {
       calls,
-      e2eMs: Float64Array.from(calls, (_, i) => 500 * (levels[Math.floor(i / 100)] as number) * Math.exp(0.3 * rng.normal())),
+      figures: Float64Array.from(calls, (_, i) => 500 * (levels[Math.floor(i / 100)] as number) * Math.exp(0.3 * rng.normal())),
     }
   })
 }

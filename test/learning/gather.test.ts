@@ -64,6 +64,16 @@ test.each([
     ROWS.slice(0, 900).map((row) => ({ ...row, outcome: { kind: 'instance error' as const, e2eMs: 5, censored: true, error: 'reset' } })),
     /none of the 900 calls in this window was answered/,
   ],
+  [
+    'rows of which none can be used',
+    ROWS.slice(0, 900).map((row, i) => ({ ...row, outcome: { ...row.outcome, e2eMs: i < 600 ? -1 : 2 * 86_400_000 } })),
+    /none of the 900 rows in this window can be used \(left out: 600 no number or below zero, 300 longer than a day\)/,
+  ],
+  [
+    'too few that are possible',
+    ROWS.slice(0, 900).map((row, i) => (i < 300 ? row : { ...row, outcome: { ...row.outcome, e2eMs: -1 } })),
+    /only 300 answered calls .* \(left out: 600 no number or below zero\)/,
+  ],
 ])('%s is said in words', async (_name, rows, words) => {
   await expect(gathered(rows)).rejects.toThrow(words)
   await expect(gathered(rows)).rejects.toBeInstanceOf(NothingToLearn)

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { costAt } from '../../plugin/learning/profile-fit.ts'
 import { frameOf } from '../../plugin/learning/profile-law.ts'
+import { costAt, spreadsAt } from '../../plugin/learning/profile-residuals.ts'
 import { instanceLogs } from '../../plugin/learning/profile-rows.ts'
 import { fitFromShipped } from '../../plugin/learning/profile-start.ts'
 import { moved } from '../../plugin/learning/profile-step.ts'
@@ -26,7 +26,7 @@ test.each([
     const rng = createRng(seed).stream(name)
     const hidden = hideProfile(profileNamed(name), rng)
     const fleet = [{ name: 'a', profile: hidden }]
-    const day = logDay(fleet, { calls: swingingCalls(fleet, { calls: 4_000, mix: drawWide, rng }), rng })
+    const day = logDay(fleet, { calls: swingingCalls(fleet, { calls: 2_000, mix: drawWide, rng }), rng })
     const logs = [instanceLogs(day.rows).get('a')!]
     const limits = { kvBlocks: hidden.kvBlocks, kvFrom: 'told', seats: hidden.seats, seatsFrom: 'scrapes' } as const
     const fit = fitFromShipped(logs, limits)
@@ -34,7 +34,8 @@ test.each([
     const { frame, start } = frameOf(hidden, { factor: 1, usual, dense: 'as it is' })
     start[8] = (2 * NETWORK_MS) / frame.scale[8]!
     expect(fit.frame.base.order).toBe(hidden.order)
-    expect(fit.cost / costAt(frame, start, logs)).toBeLessThan(5)
+    const spreads = spreadsAt(frame, start, logs)
+    expect(costAt(fit.frame, fit.point, logs, spreads) / costAt(frame, start, logs, spreads)).toBeLessThan(5)
   },
   120_000,
 )

@@ -6,7 +6,7 @@ import { AT, CALL_COLUMNS, CANDIDATE_COLUMNS } from '../../plugin/placement/feat
 import { createRng } from '../../plugin/rng.ts'
 
 /** Decisions between two equal instances, by chance; each call in flight beside it costs a quarter more. */
-function choices(count: number, propensity: number): LoggedChoice[] {
+function choices(count: number, propensity: number, everyMs = 1_000): LoggedChoice[] {
   const rng = createRng(9)
   return Array.from({ length: count }, (_, i) => {
     const inFlight = [rng.int(8), rng.int(8)]
@@ -18,7 +18,7 @@ function choices(count: number, propensity: number): LoggedChoice[] {
       rows[at + AT.kvTokensCapacity] = 40_000
     }
     return {
-      arrivedUnixMs: 1e12 + 1_000 * i,
+      arrivedUnixMs: 1e12 + everyMs * i,
       callRow: new Float32Array(CALL_COLUMNS.length),
       rows,
       names: ['a', 'b'],
@@ -36,6 +36,11 @@ test('decisions by chance tell what a learned policy would have cost, with inter
   const [gain, low, high] = found.gain ?? [Number.NaN, Number.NaN, Number.NaN]
   expect([low < gain, gain < high, (found.effective ?? 0) > 500]).toEqual([true, true, true])
   expect(found).toMatchObject({ decisions: 2_000 })
+})
+
+test('decisions that all fell into one minute have an interval too', () => {
+  const [gain, low, high] = secondOpinion(choices(2_000, 0.5, 20), given).gain ?? [Number.NaN, Number.NaN, Number.NaN]
+  expect([low < gain, gain < high, high - low > 0.005]).toEqual([true, true, true])
 })
 
 test('where nothing was explored, or too little was logged, there is no opinion and that is said', () => {

@@ -36,8 +36,8 @@ function blocksOf(rng: Rng, given: { readonly count: number; readonly gain: numb
   return Array.from({ length: given.count }, (_, block) => {
     const arm = armOf({ seed: rng.seed, shareRatio: given.shareRatio }, block)
     const load = Math.exp(0.4 * rng.normal())
-    const meanE2eMs = 2000 * load ** 1.5 * Math.exp(0.15 * rng.normal()) * (arm === 'challenger' ? 1 - given.gain : 1)
-    return { block, arm, calls: 200 + rng.int(200), meanE2eMs, offeredPerS: 100 * load }
+    const mean = 2000 * load ** 1.5 * Math.exp(0.15 * rng.normal()) * (arm === 'challenger' ? 1 - given.gain : 1)
+    return { block, arm, calls: 200 + rng.int(200), mean, offeredPerS: 100 * load }
   })
 }
 
@@ -77,10 +77,10 @@ test('too few blocks are refused in words', () => {
 
 test('calls are summed by block, wash-outs and calls without an end only as load', () => {
   const at = (unixMs: number) => momentOf(PLAN, unixMs)
-  const call = (intoMs: number, e2eMs: number) => ({ arrivedUnixMs: PLAN.startUnixMs + intoMs, e2eMs, workTokens: 50 })
+  const call = (intoMs: number, figure: number) => ({ arrivedUnixMs: PLAN.startUnixMs + intoMs, figure, workTokens: 50 })
   const blocks = gatherBlocks([call(-1, 9), call(5_000, 100), call(20_000, 200), call(30_000, 400), call(40_000, Number.NaN)], {
     at,
     judgedMs: 50_000,
   })
-  expect(blocks).toEqual([{ block: 0, arm: armOf(PLAN, 0), calls: 2, meanE2eMs: 300, offeredPerS: 4 }])
+  expect(blocks).toEqual([{ block: 0, arm: armOf(PLAN, 0), calls: 2, mean: 300, offeredPerS: 4 }])
 })

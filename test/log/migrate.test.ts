@@ -88,6 +88,34 @@ test('a migration that fails half way leaves the version before it', () => {
   database.close()
 })
 
+test('a policy of an earlier version goes with the profiles of its own night', () => {
+  const path = join(freshFolder(), 'control.sqlite')
+  const migrations = readMigrations('control')
+  migrate({ path, migrations: migrations.slice(0, 6), nowUnixMs: 1 })
+  const database = new Database(path)
+  const add = database.prepare(
+    `INSERT INTO model (model_id, kind, version, sha256, card, registered_unix_ms, run_id) VALUES (?, ?, ?, '', '{}', 1, ?)`,
+  )
+  const made = [
+    [1, 'profile', 'p1', 7],
+    [2, 'length', 'l1', 7],
+    [3, 'policy', 'a', 7],
+    [4, 'policy', 'b', 8],
+    [5, 'policy', 'c', null],
+  ] as const
+  for (const row of made) add.run(...row)
+  migrate({ path, migrations, nowUnixMs: 2 })
+  const goesWith = database.prepare('SELECT version, profile_model_id FROM model ORDER BY model_id').raw().all()
+  database.close()
+  expect(goesWith).toEqual([
+    ['p1', null],
+    ['l1', null],
+    ['a', 1],
+    ['b', null],
+    ['c', null],
+  ])
+})
+
 test('a gap in the numbers of the migrations is found', () => {
   const folder = freshFolder()
   mkdirSync(join(folder, 'log'))

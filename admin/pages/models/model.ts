@@ -1,9 +1,10 @@
 import { labVersion } from '../../../plugin/log/control/lab.ts'
-import type { ModelRecord } from '../../../plugin/log/control/models.ts'
+import type { ModelRecord, Models, VerdictRecord } from '../../../plugin/log/control/models.ts'
 import { type Answer, mayUse, type Visit } from '../../answer.ts'
 import { formatInstant } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
-import { aliasTag, KINDS } from './models.ts'
+import { KINDS } from './kinds.ts'
+import { aliasTag } from './models.ts'
 import { cardFacts, measureRows, measuresOf, parsedObject } from './numbers.ts'
 import { plotsOf } from './plots.ts'
 
@@ -16,11 +17,8 @@ export function modelPage(parts: PageParts, visit: Visit): Answer {
   const other = champion?.modelId === model.modelId ? models.withAlias(model.kind, 'previous') : champion
   const verdicts = models.verdicts(model.modelId)
   const card = parsedObject(model.card)
-  const numbers = parsedObject(verdicts[0]?.numbers ?? '{}')
-  const theirs = other && [
-    ...measuresOf(parsedObject(other.card)),
-    ...measuresOf(parsedObject(models.verdicts(other.modelId)[0]?.numbers ?? '{}')),
-  ]
+  const numbers = numbersOf(model.kind, verdicts[0])
+  const theirs = other && [...measuresOf(parsedObject(other.card)), ...measuresOf(numbersOf(model.kind, models.verdicts(other.modelId)[0]))]
   const measured = [...measuresOf({ measured: card.measured ?? {} }), ...measuresOf(numbers)]
   const mayAct = mayUse(visit.user?.role, 'operator')
   const serves = model.alias === 'champion'
@@ -51,17 +49,26 @@ export function modelPage(parts: PageParts, visit: Visit): Answer {
       otherName: other && `${other.version} (${other.alias ?? 'none'})`,
       measures: measureRows(measured, theirs),
       ...plotsOf(card, numbers),
-      facts: [...factsOf(model), ...cardFacts(card)],
+      facts: [...factsOf(model, models), ...cardFacts(card)],
       card: JSON.stringify(card, null, 1),
       runHref: model.runId === null ? undefined : `/training/${model.runId}`,
     },
   }
 }
 
-const factsOf = (model: ModelRecord): { readonly name: string; readonly text: string }[] => [
+/** What a verdict counted; the gain of a length model is in nats, others are shares. */
+function numbersOf(kind: ModelRecord['kind'], verdict: VerdictRecord | undefined): Readonly<Record<string, unknown>> {
+  const { gain, ...numbers } = parsedObject(verdict?.numbers ?? '{}')
+  return gain === undefined ? numbers : { [kind === 'length' ? 'gainNats' : 'gain']: gain, ...numbers }
+}
+
+const factsOf = (model: ModelRecord, models: Models): { readonly name: string; readonly text: string }[] => [
   { name: 'SHA-256', text: model.sha256 },
   { name: 'Column list', text: model.featureHash ?? 'reads none' },
   { name: 'Trained on from', text: model.parent ?? 'nothing' },
+  ...(model.profileModelId === null
+    ? []
+    : [{ name: 'Goes with', text: models.get(model.profileModelId)?.version ?? `model ${model.profileModelId}` }]),
   { name: 'Folder', text: model.folder === '' ? 'none' : model.folder },
 ]
 

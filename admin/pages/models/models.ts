@@ -1,27 +1,12 @@
-import type { ModelKind, ModelRecord, Promotion } from '../../../plugin/log/control/models.ts'
+import type { ModelRecord, Promotion } from '../../../plugin/log/control/models.ts'
 import type { Trial } from '../../../plugin/log/control/trials.ts'
+import type { Control } from '../../../plugin/log/control.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../../answer.ts'
 import { formatDuration, formatInstant, formatPercentWhole } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
 import { driftModel } from './drift.ts'
+import { KINDS } from './kinds.ts'
 import { servingNotice } from './serve.ts'
-
-/** The kinds with what serves where no trained version does. */
-export const KINDS: readonly { readonly kind: ModelKind; readonly name: string; readonly ships: string; readonly does: string }[] = [
-  { kind: 'length', name: 'Length', ships: 'the shipped base model', does: 'predicts how many tokens an answer will have' },
-  {
-    kind: 'policy',
-    name: 'Policy',
-    ships: 'the rule that the configuration names',
-    does: 'decides where a call goes and whether it is held',
-  },
-  {
-    kind: 'profile',
-    name: 'Profile',
-    ships: 'the shipped profiles',
-    does: 'says how fast each instance is, for the twin and for policies that roll forward',
-  },
-]
 
 const HISTORY_ROWS = 30
 
@@ -49,6 +34,7 @@ export function modelsPage(parts: PageParts, visit: Visit): Answer {
           does,
           serves: champion?.version ?? ships,
           servesHref: champion && `/models/${champion.modelId}`,
+          lacks: champion && lacking(control, champion, mayAct),
           rollBackHref: mayAct && champion ? `/models/roll-back?kind=${kind}` : undefined,
           models: models.map((model) => modelLine(parts, model, { mayAct, trying: running !== undefined })),
         }
@@ -63,6 +49,12 @@ export function modelsPage(parts: PageParts, visit: Visit): Answer {
       olderHref: history.length > HISTORY_ROWS ? `/models?before=${history[HISTORY_ROWS - 1]?.promotionId}` : undefined,
     },
   }
+}
+
+/** The profiles that the serving policy was judged with, where others serve: it decides otherwise than its judgement says. */
+function lacking({ models }: Control, { modelId, version }: ModelRecord, mayAct: boolean): Model | undefined {
+  const profiles = models.goesWith(modelId)
+  return profiles && { version, profiles: profiles.version, href: mayAct ? `/models/${profiles.modelId}/promote` : undefined }
 }
 
 interface LineParts {
@@ -134,7 +126,7 @@ function resultWords(result: string | null): string | undefined {
 }
 
 function historyLine(one: Promotion, named: ReadonlyMap<number, string>): Model {
-  const ships = KINDS.find(({ kind }) => kind === one.kind)?.ships ?? 'what ships'
+  const ships = one.kind === 'policy' ? 'the configured rule' : 'what ships'
   const of = (id: number | null): string => (id === null ? ships : (named.get(id) ?? `model ${id}`))
   return {
     at: formatInstant(one.atUnixMs),
@@ -143,6 +135,8 @@ function historyLine(one: Promotion, named: ReadonlyMap<number, string>): Model 
     from: of(one.fromModelId),
     to: of(one.modelId),
     who: one.who,
-    why: one.why,
+    // What decided; the rest of a verdict's clauses is the cell's title.
+    why: one.why.split(';')[0],
+    whole: one.why,
   }
 }

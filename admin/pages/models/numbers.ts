@@ -1,5 +1,5 @@
 import type { Model } from '../../answer.ts'
-import { formatNumber, formatPercent } from '../../format.ts'
+import { formatCount, formatDuration, formatNumber, formatPercent } from '../../format.ts'
 
 /** A measured value with its 95 % interval, as cards and verdicts hold it. */
 export type Triple = readonly [value: number, low: number, high: number]
@@ -41,18 +41,49 @@ export function measuresOf(value: unknown, path = ''): Measure[] {
 /** A page shows no more. */
 const MEASURES_MAX = 120
 
+/** Measures whose own name would tell too little. */
+const WORDS: Readonly<Record<string, string>> = {
+  heldOutCalls: 'later calls judged on',
+  gain: 'gain over what serves',
+  gainNats: 'gain over what serves, nats per answer',
+  gainVsLeastRequest: 'gain over least-request',
+  gainVsBestRule: 'gain over the best rule',
+  ttftP99Ratio: 'TTFT p99 over that of what serves',
+  ttftP99VsLeastRequest: 'TTFT p99 over that of least-request',
+  largestShare: 'largest share of one instance',
+  servingShare: 'the same under what serves',
+  lostMore: 'calls lost more than by what serves',
+  twinError: 'error of the twin on calls as they were served',
+  replays: 'plays in the twin',
+  effective: 'effective decisions',
+  spread: 'scatter of blocks',
+  championScore: 'surprise of what serves, nats per answer',
+  challengerScore: 'surprise of this version, nats per answer',
+  coveragePoints: 'stated intervals off at worst, points',
+  peakMiB: 'memory at most, MiB',
+}
+
 /** "medianAccuracy" as "median accuracy"; the groups "measured.values" say nothing. */
 export function measureWords(name: string): string {
   const own = name.replace(/^(measured|values|evaluation|numbers)\./g, '').replace(/^values\./, '')
-  return own.replace(/([a-z0-9])([A-Z])/g, (_, before: string, after: string) => `${before} ${after.toLowerCase()}`).replaceAll('.', ': ')
+  const split = (word: string): string =>
+    word.replace(/Ms$/, '').replace(/([a-z0-9])([A-Z])/g, (_, before: string, after: string) => `${before} ${after.toLowerCase()}`)
+  return own
+    .split('.')
+    .map((word) => WORDS[word] ?? split(word))
+    .join(': ')
 }
 
 /** Names of shares, which read better in percent. */
-const SHARES = /gain|ratio|share|accuracy|coverage/i
+const SHARES = /gain|ratio|share|accuracy|coverage|agreement|spread|twinError|Vs[A-Z]/i
 
 /** The measure's value as it is read. */
-export const measureText = (name: string, value: number | undefined): string =>
-  (SHARES.test(name) && value !== undefined && Math.abs(value) <= 1.5 ? formatPercent(value) : formatNumber(value)) ?? '–'
+export function measureText(name: string, value: number | undefined): string {
+  if (/Ms$/.test(name)) return formatDuration(value) ?? '–'
+  const isShare = SHARES.test(name) && !/nats|points/i.test(name) && value !== undefined && Math.abs(value) <= 1.5
+  if (isShare) return formatPercent(value) ?? '–'
+  return (Number.isInteger(value) ? formatCount(value) : formatNumber(value)) ?? '–'
+}
 
 /** Lines of a table, `other` beside where given. */
 export function measureRows(own: readonly Measure[], other?: readonly Measure[]): Model[] {

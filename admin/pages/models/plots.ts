@@ -21,7 +21,7 @@ export function plotsOf(card: Json, numbers: Json): ModelPlots {
   const measures = [...measuresOf(card), ...measuresOf(numbers)]
   return {
     xys: calibration(measures, [card, numbers]),
-    ranges: [...bucketErrors([card, numbers]), ...gains(measures), ...arms(numbers)],
+    ranges: [...bucketErrors([card, numbers]), ...gains(measures, isInTime(numbers)), ...arms(numbers, isInTime(numbers))],
   }
 }
 
@@ -61,21 +61,27 @@ function bucketErrors(sources: readonly Json[]): Model[] {
   return rows.length === 0 ? [] : [{ ...createRangePlot({ title: 'Error by bucket of length', kind: 'number', rows }) }]
 }
 
-function gains(measures: readonly Measure[]): Model[] {
-  const rows = measures.flatMap(({ name, value, low, high }) =>
-    // A second opinion from logged decisions is no play of the twin.
-    /gain/i.test(name) && !name.startsWith('secondOpinion') && low !== undefined ? [{ name: measureWords(name), value, low, high }] : [],
-  )
-  return rows.length === 0 ? [] : [{ ...createRangePlot({ title: 'Gain in mean E2E, in the twin, on later calls', kind: 'ratio', rows }) }]
-}
+/** The night's objective was calls in time, not latency. */
+const isInTime = ({ gainWords }: Json): boolean => gainWords === 'fewer calls late'
 
-function arms(numbers: Json): Model[] {
-  const rows = findRows([numbers], 'arms').flatMap((row) =>
-    isNumber(row.meanE2eMs)
-      ? [{ name: String(row.arm ?? row.policy ?? '?'), value: row.meanE2eMs / 1000, base: row.arm !== 'challenger' }]
+function gains(measures: readonly Measure[], inTime: boolean): Model[] {
+  const rows = measures.flatMap(({ name, value, low, high }) =>
+    // A second opinion from logged decisions is no play of the twin, nor is a gain in nats.
+    /gain(?!Nats)/i.test(name) && !name.startsWith('secondOpinion') && low !== undefined
+      ? [{ name: measureWords(name), value, low, high }]
       : [],
   )
-  return rows.length === 0 ? [] : [{ ...createRangePlot({ title: 'Mean E2E in the twin, s', kind: 'number', rows }) }]
+  const title = `${inTime ? 'Fewer calls late' : 'Gain in mean E2E'}, in the twin, on later calls`
+  return rows.length === 0 ? [] : [{ ...createRangePlot({ title, kind: 'ratio', rows }) }]
+}
+
+function arms(numbers: Json, inTime: boolean): Model[] {
+  const rows = findRows([numbers], 'arms').flatMap((row) => {
+    const value = inTime ? row.withinLimits : isNumber(row.meanE2eMs) ? row.meanE2eMs / 1000 : undefined
+    return isNumber(value) ? [{ name: String(row.arm ?? row.policy ?? '?'), value, base: row.arm !== 'challenger' }] : []
+  })
+  const title = inTime ? 'Calls in time, in the twin' : 'Mean E2E in the twin, s'
+  return rows.length === 0 ? [] : [{ ...createRangePlot({ title, kind: inTime ? 'ratio' : 'number', rows }) }]
 }
 
 /** The first list of objects under this name, however deep. */

@@ -1,9 +1,9 @@
 import type { ModelKind, ModelRecord } from '../../../plugin/log/control/models.ts'
 import { SET_ASIDE, TAKE_UP } from '../../../plugin/log/control/set-aside.ts'
 import type { Answer, Model, Visit } from '../../answer.ts'
-import { formatNumber } from '../../format.ts'
 import { waitForAnswer } from '../../intents.ts'
 import type { PageParts } from '../../routes.ts'
+import { KINDS } from './kinds.ts'
 import { noModel } from './model.ts'
 import { membersOf, parsedObject } from './numbers.ts'
 
@@ -31,6 +31,7 @@ export function confirmPromote(parts: PageParts, visit: Visit): Answer {
     sub: `${model.kind} model`,
     texts: [
       `It serves from then on instead of ${champion?.version ?? 'what ships'}, within a second; calls under way end as they were placed. One click rolls it back.`,
+      ...goesWith(parts, model),
       verdict === undefined ? 'It was never judged.' : `Its judgement: ${verdict.words}`,
     ],
     warning: notPassed ? 'It has not passed its judgement. Promote it only if you know why.' : undefined,
@@ -39,6 +40,12 @@ export function confirmPromote(parts: PageParts, visit: Visit): Answer {
     danger: notPassed,
     fields: [],
   })
+}
+
+/** The profiles that a policy brings along, in words. */
+function goesWith({ control }: PageParts, { modelId }: ModelRecord): readonly string[] {
+  const profiles = control.models.goesWith(modelId)
+  return profiles ? [`With it goes ${profiles.version}: it was trained and judged with these profiles of the instances.`] : []
 }
 
 /** Makes a version the champion; the router swaps and answers. */
@@ -53,14 +60,17 @@ export function confirmRollBack({ control }: PageParts, visit: Visit): Answer {
   const { kind } = visit.query
   const champion = isKind(kind) ? control.models.withAlias(kind, 'champion') : undefined
   if (!isKind(kind) || champion === undefined) return nothingServes()
-  const previous = control.models.withAlias(kind, 'previous')
+  const next = control.models.withAlias(kind, 'previous')?.version ?? KINDS.find((one) => one.kind === kind)?.ships ?? 'what ships'
   return confirmation({
     question: `Roll back ${champion.version}?`,
     sub: `${kind} model`,
-    texts: [`${previous?.version ?? 'What ships'} serves from then on, within a second. ${champion.version} stays registered.`],
+    texts: [
+      `From then on, within a second, ${next} serves. ${champion.version} stays registered.`,
+      ...(champion.profileModelId === null ? [] : ['Profiles that were promoted with it are rolled back with it.']),
+    ],
     warning: undefined,
     action: '/models/roll-back',
-    button: `Roll back to ${previous?.version ?? 'what ships'}`,
+    button: `Roll back to ${next}`,
     danger: true,
     fields: [{ name: 'kind', value: kind }],
   })
@@ -98,25 +108,34 @@ const cannot = (error: unknown): Answer => ({
 })
 
 /** How a version is tried on real calls: shadow or canary. */
-export function tryPage({ control }: PageParts, visit: Visit): Answer {
+export function tryPage(parts: PageParts, visit: Visit): Answer {
+  const { control } = parts
   const model = control.models.get(Number(visit.params.modelId))
   if (model === undefined) return noModel(visit)
   return {
     kind: 'page',
     view: 'model-try',
     title: `Try ${model.version}`,
-    model: { id: model.modelId, version: model.version, running: control.trials.running()?.mode, ...foretold(control, model) },
+    model: {
+      id: model.modelId,
+      version: model.version,
+      running: control.trials.running()?.mode,
+      goesWith: goesWith(parts, model),
+      ...foretold(control, model),
+    },
   }
 }
 
 /** What the twin foretold of a canary of this version, and what the form says at first. */
 function foretold(control: PageParts['control'], { modelId }: ModelRecord): Model {
   const { canary } = parsedObject(control.models.verdicts(modelId)[0]?.numbers ?? '{}')
-  const { blocks, blockMs, shareRatio, words } = membersOf(canary)
+  const { blocks, blockMs, washoutMs, shareRatio, words } = membersOf(canary)
+  const ownMs = typeof blockMs === 'number' ? blockMs : BLOCK_MS
   return {
     foretold: typeof words === 'string' ? words : undefined,
     share: typeof shareRatio === 'number' ? Math.round(100 * shareRatio) : 25,
-    minutes: typeof blockMs === 'number' ? formatNumber(blockMs / MINUTE_MS) : '10',
+    seconds: ownMs / 1_000,
+    washout: (typeof washoutMs === 'number' ? washoutMs : washoutOf(ownMs)) / 1_000,
     blocks: typeof blocks === 'number' ? blocks : 0,
   }
 }
@@ -124,7 +143,11 @@ function foretold(control: PageParts['control'], { modelId }: ModelRecord): Mode
 /** Of the blocks: more than half is a promotion by another name. */
 const SHARE_MOST_PERCENT = 50
 const MINUTE_MS = 60_000
-const BLOCK_MOST_MINUTES = 1_440
+const BLOCK_MOST_S = 86_400
+/** Where the twin foretold none: long enough for most calls. */
+const BLOCK_MS = 10 * MINUTE_MS
+/** Calls of the block before still run: chosen as a fifth of the block, two minutes at most. */
+const washoutOf = (blockMs: number): number => Math.min(2 * MINUTE_MS, Math.round(blockMs / 5))
 
 /** Starts a trial. */
 export async function startTrial(parts: PageParts, visit: Visit): Promise<Answer> {
@@ -134,26 +157,24 @@ export async function startTrial(parts: PageParts, visit: Visit): Promise<Answer
   const { form } = visit
   const mode = form.mode === 'canary' ? 'canary' : 'shadow'
   const share = Number(form.share ?? '25')
-  const minutes = Number(form.minutes ?? '10')
+  const blockMs = Math.round(1_000 * Number(form.seconds ?? BLOCK_MS / 1_000))
+  const washoutMs = form.washout === undefined ? washoutOf(blockMs) : Math.round(1_000 * Number(form.washout))
   const blocks = Number(form.blocks ?? '0')
-  const right =
-    share > 0 && share <= SHARE_MOST_PERCENT && minutes > 0 && minutes <= BLOCK_MOST_MINUTES && Number.isInteger(blocks) && blocks >= 0
-  if (!right)
+  const fits = blockMs > 0 && blockMs <= 1_000 * BLOCK_MOST_S && washoutMs >= 0 && washoutMs < blockMs
+  if (!(share > 0 && share <= SHARE_MOST_PERCENT && fits && Number.isInteger(blocks) && blocks >= 0))
     return {
       kind: 'problem',
       status: 422,
       title: 'This trial cannot be started',
-      text: `The share is above 0 and at most ${SHARE_MOST_PERCENT} %, a block lasts at most ${BLOCK_MOST_MINUTES} minutes, and the number of blocks is whole. Nothing was changed.`,
+      text: `The share is above 0 and at most ${SHARE_MOST_PERCENT} %, a block lasts at most ${BLOCK_MOST_S} seconds, its wash-out is shorter, and the number of blocks is whole. Nothing was changed.`,
     }
-  const blockMs = Math.round(minutes * MINUTE_MS)
   return change(parts, () =>
     control.trials.start({
       mode,
       models: { [model.kind]: model.modelId },
       shareRatio: mode === 'canary' ? share / 100 : 0,
       blockMs,
-      // Calls of the block before still run: chosen as a fifth of the block, two minutes at most.
-      washoutMs: Math.min(2 * MINUTE_MS, Math.round(blockMs / 5)),
+      washoutMs,
       blocksPlanned: mode === 'canary' ? blocks : 0,
       seed: clock.nowUnixMs() % 2 ** 31,
       asked: askedBy(visit),

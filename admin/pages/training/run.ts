@@ -1,6 +1,6 @@
-import type { TrainingPoint, TrainingRun } from '../../../plugin/log/control/training.ts'
+import { madeBy, type TrainingPoint, type TrainingRun } from '../../../plugin/log/control/training.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../../answer.ts'
-import { formatCount, formatDuration, formatInstant, formatPercentWhole } from '../../format.ts'
+import { formatCount, formatDuration, formatInstant, formatNumber, formatPercentWhole } from '../../format.ts'
 import { createXyPlot } from '../../plots.ts'
 import type { PageParts } from '../../routes.ts'
 import { measureWords, parsedObject } from '../models/numbers.ts'
@@ -53,22 +53,29 @@ function runModel({ control }: PageParts, run: TrainingRun, visit: Visit): Model
     cancelAsked: open && run.cancelAskedBy !== null ? `cancel asked by ${run.cancelAskedBy}` : undefined,
     mayRetry: mayAct && !open,
     facts: factsOf(run),
-    made: control.models
-      .list()
-      .filter((model) => model.runId === run.runId)
-      .map((model) => {
-        const [verdict] = control.models.verdicts(model.modelId)
-        return {
-          id: model.modelId,
-          version: model.version,
-          kind: model.kind,
-          passed: verdict && { text: verdict.passed === 1 ? 'passed' : 'not passed', tone: verdict.passed === 1 ? 'good' : 'warn' },
-          words: verdict?.words ?? '',
-        }
-      }),
+    made: madeBy(run, control.models.list()).map((model) => {
+      const [verdict] = control.models.verdicts(model.modelId)
+      return {
+        id: model.modelId,
+        version: model.version,
+        kind: model.kind,
+        passed: verdict && { text: verdict.passed === 1 ? 'passed' : 'not passed', tone: verdict.passed === 1 ? 'good' : 'warn' },
+        words: verdict?.words ?? '',
+      }
+    }),
     curves: curvesOf(control.trainingRuns.points(run.runId)),
     lines: control.trainingRuns.lines(run.runId).map(({ atUnixMs, text }) => ({ at: formatInstant(atUnixMs), text })),
   }
+}
+
+/** What the trainer tells of a run, in words. */
+const TOLD: Readonly<Record<string, string>> = {
+  calls: 'Rows read',
+  used: 'Rows used',
+  mended: 'Rows of an older feature list, mended',
+  pool: 'Busiest pool',
+  generations: 'Generations searched',
+  peakMiB: 'Memory at most, MiB',
 }
 
 /** What the run was asked, and the counts that the trainer keeps in its detail. */
@@ -77,16 +84,19 @@ function factsOf(run: TrainingRun): Model[] {
   const asked = [
     { name: 'Window', text: windowWords(run) },
     { name: 'Asked for', text: plan.only ?? 'all parts' },
-    { name: 'Started by', text: `${plan.trigger}, ${run.askedBy}` },
+    { name: 'Started by', text: plan.trigger === run.askedBy ? run.askedBy : `${plan.trigger}, ${run.askedBy}` },
     ...(plan.application === undefined ? [] : [{ name: 'Application', text: plan.application }]),
-    ...(plan.generations === undefined ? [] : [{ name: 'Generations', text: String(plan.generations) }]),
+    ...(plan.minutes === undefined ? [] : [{ name: 'Minutes for the search', text: formatNumber(plan.minutes) ?? '–' }]),
     ...(run.attempts > 1 ? [{ name: 'Taken up', text: `${run.attempts} times: a trainer ended before it was done` }] : []),
   ]
   const told = Object.entries(parsedObject(run.detail)).flatMap(([name, value]): Model[] => {
-    if (typeof value === 'number') return /unixMs$/i.test(name) ? [] : [{ name: measureWords(name), text: formatCount(value) }]
+    if (typeof value === 'number')
+      return /unixMs$/i.test(name) || (name === 'mended' && value === 0)
+        ? []
+        : [{ name: TOLD[name] ?? measureWords(name), text: formatCount(value) }]
     if (name === 'leftOut' && typeof value === 'object' && value !== null)
       return Object.entries(value).map(([why, count]) => ({ name: `Left out: ${why}`, text: formatCount(Number(count)) }))
-    return typeof value === 'string' ? [{ name: measureWords(name), text: value }] : []
+    return typeof value === 'string' ? [{ name: TOLD[name] ?? measureWords(name), text: value }] : []
   })
   return [...asked, ...told]
 }
@@ -98,7 +108,7 @@ function curvesOf(points: readonly TrainingPoint[]): Model[] {
   return names.map((name) => ({
     ...createXyPlot({
       title: name,
-      xName: 'step',
+      xName: 'generation',
       yName: name,
       series: [{ name, mark: 's1', points: points.filter((point) => point.curve === name) }],
     }),

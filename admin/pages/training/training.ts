@@ -6,6 +6,7 @@ import { type Answer, type Model, mayUse, type Visit } from '../../answer.ts'
 import { formatDuration, formatInstant, formatPercentWhole } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
 import { localInput, parseInstant } from '../../zone.ts'
+import { membersOf, parsedObject } from '../models/numbers.ts'
 import { runTone } from '../tone.ts'
 
 /** When nights are, as configured; undefined where nobody told. */
@@ -73,12 +74,18 @@ function scheduleModel(night: NightFacts | undefined, nowUnixMs: number): Model 
     }
   const next = new Cron(night.schedule, { timezone: night.timeZone, paused: true }).nextRuns(NEXT_RUNS, new Date(nowUnixMs))
   return {
-    words: cronstrue.toString(night.schedule, { use24HourTimeFormat: true }),
+    words: `${cronstrue.toString(night.schedule, { use24HourTimeFormat: true })}.`,
     cron: night.schedule,
     zone: `${night.timeZone}, each up to ${night.jitterMinutes} min later`,
-    hint: `Each reads the last ${night.days === 1 ? 'day' : `${night.days} days`}. ${AFTERWARDS[night.afterwards] ?? ''}`,
+    hint: `Each reads the last ${spanWords(night.days)}. ${AFTERWARDS[night.afterwards] ?? ''}`,
     next: next.map((at) => ({ at: formatInstant(at.getTime()), in: formatDuration(at.getTime() - nowUnixMs) })),
   }
+}
+
+/** Days as people say them. */
+function spanWords(days: number): string {
+  if (days === 1) return 'day'
+  return Number.isInteger(days) ? `${days} days` : (formatDuration(days * DAY_MS) ?? '–')
 }
 
 const AFTERWARDS: Readonly<Record<string, string>> = {
@@ -105,8 +112,12 @@ export function runLine(run: TrainingRun, nowUnixMs: number): Model {
   }
 }
 
-/** The window of stored calls that a run reads, in words. */
-export function windowWords({ fromUnixMs, toUnixMs }: TrainingRun): string {
+/** The window of stored calls that a run reads, in words: what its trainer fixed, or what was asked where none has begun. */
+export function windowWords(run: TrainingRun): string {
+  const fixed = membersOf(parsedObject(run.detail).range)
+  const [fromUnixMs, toUnixMs] = [fixed.fromUnixMs ?? run.fromUnixMs, fixed.toUnixMs ?? run.toUnixMs].map((unixMs) =>
+    typeof unixMs === 'number' ? unixMs : null,
+  ) as [number | null, number | null]
   if (fromUnixMs === null && toUnixMs === null) return 'as configured'
   const at = (unixMs: number | null, absent: string): string => (unixMs === null ? absent : formatInstant(unixMs).text)
   return `${at(fromUnixMs, 'as configured')} to ${at(toUnixMs, 'now')}`

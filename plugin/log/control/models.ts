@@ -3,6 +3,7 @@ import { addAudit } from './audit.ts'
 import type { Door } from './door.ts'
 import { addIntent, type Page, pageLimit } from './intents.ts'
 import { addNotice } from './notices.ts'
+import { RegistryRefused } from './refused.ts'
 
 export type ModelKind = 'length' | 'policy' | 'profile'
 export type ModelAlias = 'champion' | 'challenger' | 'previous'
@@ -23,6 +24,8 @@ export interface ModelRecord {
   readonly runId: number | null
   /** Version it was trained on from, 'base' for the shipped one; null where it started from nothing. */
   readonly parent: string | null
+  /** Of a policy: the profiles that it was trained and judged with; null where there were none but what shipped. */
+  readonly profileModelId: number | null
 }
 
 /** What an evaluation found. `numbers` is JSON. */
@@ -47,6 +50,8 @@ export interface Promotion {
   readonly who: string
   readonly why: string
   readonly atUnixMs: number
+  /** The change of the profiles that was made with this one of the policy. */
+  readonly withPromotionId: number | null
 }
 
 /** Who asked for a change, and why. */
@@ -75,7 +80,7 @@ export interface Models {
   /** Throws when this kind has that version already. The new version has no alias. */
   register(
     model: Pick<ModelRecord, 'kind' | 'version' | 'sha256' | 'featureHash' | 'card'> &
-      Partial<Pick<ModelRecord, 'folder' | 'runId' | 'parent'>>,
+      Partial<Pick<ModelRecord, 'folder' | 'runId' | 'parent' | 'profileModelId'>>,
   ): number
   /** Newest first. */
   list(kind?: ModelKind): ModelRecord[]
@@ -84,9 +89,11 @@ export interface Models {
   withAlias(kind: ModelKind, alias: ModelAlias): ModelRecord | undefined
   /** Makes it the challenger of its kind; whoever was is none now. A champion stays champion. */
   challenge(modelId: number): void
-  /** Makes it the champion: aliases, history, audit and the router's intent in one transaction. Throws when it is not there or serves already. */
+  /** The profiles that have to serve with a policy, since it was trained and judged with them; undefined where they, or newer ones, serve already. */
+  goesWith(modelId: number): ModelRecord | undefined
+  /** Makes it the champion, and with it what it goes with: aliases, history, audit and the router's intents in one transaction. Throws RegistryRefused when it is not there or serves already. */
   promote(modelId: number, asked: Asked): Changed
-  /** What served before the champion serves again. Throws when no trained model serves. */
+  /** What served before the champion serves again, and what served before what was promoted with it. Throws RegistryRefused when no trained model serves. */
   rollBack(kind: ModelKind, asked: Asked): Changed
   /** Newest first. */
   history(page: Page & { readonly kind?: ModelKind }): Promotion[]
@@ -96,8 +103,9 @@ export interface Models {
 }
 
 const MODEL = `model_id AS modelId, kind, version, sha256, feature_hash AS featureHash, card, alias,
-  registered_unix_ms AS registeredUnixMs, folder, run_id AS runId, parent`
-const PROMOTION = `promotion_id AS promotionId, kind, action, model_id AS modelId, from_model_id AS fromModelId, who, why, at_unix_ms AS atUnixMs`
+  registered_unix_ms AS registeredUnixMs, folder, run_id AS runId, parent, profile_model_id AS profileModelId`
+const PROMOTION = `promotion_id AS promotionId, kind, action, model_id AS modelId, from_model_id AS fromModelId, who, why, at_unix_ms AS atUnixMs,
+  with_promotion_id AS withPromotionId`
 const VERDICT = `verdict_id AS verdictId, model_id AS modelId, run_id AS runId, passed, words, numbers, made_unix_ms AS madeUnixMs`
 
 const getModel = (door: Door, modelId: number): ModelRecord | undefined =>
@@ -111,14 +119,14 @@ export function createModels(door: Door, clock: Clock): Models {
   const get = (modelId: number): ModelRecord | undefined => getModel(door, modelId)
   const demanded = (modelId: number): ModelRecord => {
     const model = get(modelId)
-    if (model === undefined) throw new Error(`there is no model ${modelId}`)
+    if (model === undefined) throw new RegistryRefused(`there is no model ${modelId}`)
     return model
   }
   return {
-    register({ kind, version, sha256, featureHash, card, folder = '', runId = null, parent = null }) {
-      const sql = `INSERT INTO model (kind, version, sha256, feature_hash, card, registered_unix_ms, folder, run_id, parent)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
-      return door.run(sql, [kind, version, sha256, featureHash, card, clock.nowUnixMs(), folder, runId, parent]).lastId
+    register({ kind, version, sha256, featureHash, card, folder = '', runId = null, parent = null, profileModelId = null }) {
+      const sql = `INSERT INTO model (kind, version, sha256, feature_hash, card, registered_unix_ms, folder, run_id, parent, profile_model_id)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+      return door.run(sql, [kind, version, sha256, featureHash, card, clock.nowUnixMs(), folder, runId, parent, profileModelId]).lastId
     },
     list(kind) {
       return door.all<ModelRecord>(`SELECT ${MODEL} FROM model WHERE (@kind IS NULL OR kind = @kind) ORDER BY model_id DESC`, {
@@ -136,19 +144,29 @@ export function createModels(door: Door, clock: Clock): Models {
         door.run(`UPDATE model SET alias = 'challenger' WHERE model_id = ?`, [modelId])
       })
     },
+    goesWith: (modelId) => profilesOf(door, modelId),
     promote(modelId, asked) {
       return door.together(() => {
         const { kind, version, alias } = demanded(modelId)
-        if (alias === 'champion') throw new Error(`${kind} model ${version} serves already`)
-        return change(door, { kind, action: 'promote', toId: modelId, asked, nowUnixMs: clock.nowUnixMs() })
+        if (alias === 'champion') throw new RegistryRefused(`${kind} model ${version} serves already`)
+        const nowUnixMs = clock.nowUnixMs()
+        const profiles = profilesOf(door, modelId)
+        const why = `goes with ${version}`
+        // First, so that the router knows the engines when it makes the policy.
+        const first =
+          profiles && change(door, { kind: 'profile', action: 'promote', toId: profiles.modelId, asked: { ...asked, why }, nowUnixMs })
+        return change(door, { kind, action: 'promote', toId: modelId, asked, nowUnixMs, withPromotionId: first?.promotionId })
       })
     },
     rollBack(kind, asked) {
       return door.together(() => {
         const champion = withAlias(door, kind, 'champion')
-        if (champion === undefined) throw new Error(`no trained ${kind} model serves: there is nothing to roll back`)
-        const toId = servedBefore(door, kind, champion.modelId)
-        return change(door, { kind, action: 'roll back', toId, asked, nowUnixMs: clock.nowUnixMs() })
+        if (champion === undefined) throw new RegistryRefused(`no trained ${kind} model serves: there is nothing to roll back`)
+        const made = lastPromotion(door, champion)
+        const nowUnixMs = clock.nowUnixMs()
+        const changed = change(door, { kind, action: 'roll back', toId: made?.fromModelId ?? null, asked, nowUnixMs })
+        takeBack(door, made?.withPromotionId, { asked: { ...asked, why: `went with ${champion.version}` }, nowUnixMs })
+        return changed
       })
     },
     history({ beforeId, limit, kind }) {
@@ -164,12 +182,29 @@ export function createModels(door: Door, clock: Clock): Models {
   }
 }
 
-/** What served when this model was promoted, as the last such promotion says; null is what ships. */
-function servedBefore(door: Door, kind: ModelKind, modelId: number): number | null {
-  const sql = `SELECT from_model_id AS fromId FROM promotion WHERE kind = ? AND action = 'promote' AND model_id = ?
-    ORDER BY promotion_id DESC LIMIT 1`
-  return door.get<{ fromId: number | null }>(sql, [kind, modelId])?.fromId ?? null
+/** The change that made this model serve, the last such one. */
+function lastPromotion(door: Door, { kind, modelId }: Pick<ModelRecord, 'kind' | 'modelId'>): Promotion | undefined {
+  const sql = `SELECT ${PROMOTION} FROM promotion WHERE kind = ? AND action = 'promote' AND model_id = ? ORDER BY promotion_id DESC LIMIT 1`
+  return door.get<Promotion>(sql, [kind, modelId])
 }
+
+/** See `Models.goesWith`. */
+export function profilesOf(door: Door, modelId: number): ModelRecord | undefined {
+  const { profileModelId } = getModel(door, modelId) ?? { profileModelId: null }
+  if (profileModelId === null) return undefined
+  const serving = withAlias(door, 'profile', 'champion')
+  return serving && serving.modelId >= profileModelId ? undefined : getModel(door, profileModelId)
+}
+
+/** Undoes a change of what serves, if that is what serves still. */
+function takeBack(door: Door, promotionId: number | null | undefined, parts: Pick<Change, 'asked' | 'nowUnixMs'>): void {
+  const made = promotionId == null ? undefined : getPromotion(door, promotionId)
+  if (made === undefined || withAlias(door, made.kind, 'champion')?.modelId !== made.modelId) return
+  change(door, { ...parts, kind: made.kind, action: 'roll back', toId: made.fromModelId })
+}
+
+const getPromotion = (door: Door, promotionId: number): Promotion | undefined =>
+  door.get<Promotion>(`SELECT ${PROMOTION} FROM promotion WHERE promotion_id = ?`, [promotionId])
 
 interface Change {
   readonly kind: ModelKind
@@ -177,13 +212,22 @@ interface Change {
   readonly toId: number | null
   readonly asked: Asked
   readonly nowUnixMs: number
+  readonly withPromotionId?: number | undefined
 }
 
-function change(door: Door, { kind, action, toId, asked, nowUnixMs }: Change): Changed {
+function change(door: Door, { kind, action, toId, asked, nowUnixMs, withPromotionId }: Change): Changed {
   const from = withAlias(door, kind, 'champion')
   const to = toId === null ? undefined : getModel(door, toId)
   seat(door, kind, { championId: toId, previousId: action === 'promote' ? (from?.modelId ?? null) : null })
-  const promotionId = note(door, { kind, action, modelId: toId, fromModelId: from?.modelId ?? null, ...asked, atUnixMs: nowUnixMs })
+  const promotionId = note(door, {
+    kind,
+    action,
+    modelId: toId,
+    fromModelId: from?.modelId ?? null,
+    ...asked,
+    atUnixMs: nowUnixMs,
+    withPromotionId: withPromotionId ?? null,
+  })
   const version = (model: ModelRecord | undefined): string => model?.version ?? 'shipped'
   const { who, why, address = '' } = asked
   addAudit(
@@ -202,24 +246,34 @@ function seat(door: Door, kind: ModelKind, ids: { readonly championId: number | 
 }
 
 function note(door: Door, promotion: Omit<Promotion, 'promotionId'>): number {
-  const { kind, action, modelId, fromModelId, who, why, atUnixMs } = promotion
-  const sql = 'INSERT INTO promotion (kind, action, model_id, from_model_id, who, why, at_unix_ms) VALUES (?, ?, ?, ?, ?, ?, ?)'
-  return door.run(sql, [kind, action, modelId, fromModelId, who, why, atUnixMs]).lastId
+  const { kind, action, modelId, fromModelId, who, why, atUnixMs, withPromotionId } = promotion
+  const sql = `INSERT INTO promotion (kind, action, model_id, from_model_id, who, why, at_unix_ms, with_promotion_id)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
+  return door.run(sql, [kind, action, modelId, fromModelId, who, why, atUnixMs, withPromotionId]).lastId
 }
 
-/** The router refused a change (a file that is missing or not what it says): what served before is the champion again, and it is noted. */
+/** The router refused a change (a file that is missing or not what it says): what served before is the champion again, also of what was changed with it, and it is noted. */
 export function undoPromotion(
   door: Door,
   promotionId: number,
   { why, nowUnixMs }: { readonly why: string; readonly nowUnixMs: number },
 ): void {
-  const made = door.get<Promotion>(`SELECT ${PROMOTION} FROM promotion WHERE promotion_id = ?`, [promotionId])
+  const made = getPromotion(door, promotionId)
   const champion = made && withAlias(door, made.kind, 'champion')
   // Somebody has changed it again since: that one stands.
   if (made === undefined || (champion?.modelId ?? null) !== made.modelId) return
   const { kind, modelId, fromModelId } = made
-  seat(door, kind, { championId: fromModelId, previousId: fromModelId === null ? null : servedBefore(door, kind, fromModelId) })
+  const before = fromModelId === null ? undefined : lastPromotion(door, { kind, modelId: fromModelId })
+  seat(door, kind, { championId: fromModelId, previousId: before?.fromModelId ?? null })
   const text = `A ${kind} model was refused and the previous one serves on: ${why}`
   addNotice(door, { tone: 'bad', text, href: '/models' }, nowUnixMs)
-  note(door, { kind, action: 'refused', modelId: fromModelId, fromModelId: modelId, who: 'router', why, atUnixMs: nowUnixMs })
+  const refused = { kind, action: 'refused', modelId: fromModelId, fromModelId: modelId, withPromotionId: null } as const
+  note(door, { ...refused, who: 'router', why, atUnixMs: nowUnixMs })
+  const asked = { who: 'router', why: `went with what was refused: ${why}` }
+  for (const id of [made.withPromotionId, madeWith(door, promotionId)]) takeBack(door, id, { asked, nowUnixMs })
+}
+
+/** The change of a policy that this one of the profiles was made with. */
+function madeWith(door: Door, promotionId: number): number | undefined {
+  return door.get<{ id: number }>('SELECT promotion_id AS id FROM promotion WHERE with_promotion_id = ?', [promotionId])?.id
 }

@@ -2,8 +2,9 @@ import type { Clock } from '../../clock.ts'
 import { addAudit } from './audit.ts'
 import type { Door } from './door.ts'
 import { addIntent, type Page, pageLimit } from './intents.ts'
-import type { Asked, ModelKind } from './models.ts'
+import { type Asked, type ModelKind, profilesOf } from './models.ts'
 import { addNotice } from './notices.ts'
+import { RegistryRefused } from './refused.ts'
 
 export type TrialMode = 'shadow' | 'canary'
 export type TrialState = 'running' | 'ended' | 'withdrawn' | 'refused'
@@ -48,7 +49,10 @@ export interface TrialEnd {
 }
 
 export interface Trials {
-  /** Starts a trial, with its audit row and the router's intent, in one transaction. Throws when one runs, or no model is named. */
+  /**
+   * Starts a trial, with its audit row and the router's intent, in one transaction. A policy brings the profiles that it goes with. Throws RegistryRefused
+   * when one runs, or no model is named.
+   */
   start(
     trial: Pick<Trial, 'mode' | 'shareRatio' | 'blockMs' | 'washoutMs' | 'blocksPlanned' | 'seed'> & {
       readonly models: Partial<Readonly<Record<ModelKind, number>>>
@@ -80,14 +84,15 @@ export function createTrials(door: Door, clock: Clock): Trials {
       return door.together(() => {
         const now = clock.nowUnixMs()
         const other = running()
-        if (other) throw new Error(`${other.mode} ${other.trialId} runs: end it first`)
-        const ids = [models.length ?? null, models.policy ?? null, models.profile ?? null]
-        if (ids.every((id) => id === null)) throw new Error('a trial needs a model to try')
+        if (other) throw new RegistryRefused(`${other.mode} ${other.trialId} runs: end it first`)
+        const profile = models.profile ?? (models.policy === undefined ? undefined : profilesOf(door, models.policy)?.modelId)
+        const ids = [models.length ?? null, models.policy ?? null, profile ?? null]
+        if (ids.every((id) => id === null)) throw new RegistryRefused('a trial needs a model to try')
         const sql = `INSERT INTO trial (mode, state, length_model_id, policy_model_id, profile_model_id, share_ratio, block_ms, washout_ms,
           blocks_planned, seed, asked_by, started_unix_ms) VALUES (?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
         const plan = [shareRatio, blockMs, washoutMs, blocksPlanned, seed]
         const trialId = door.run(sql, [mode, ...ids, ...plan, asked.who, now]).lastId
-        const told = `${Object.values(models).join(', ')}: ${asked.why}`
+        const told = `${ids.filter((id) => id !== null).join(', ')}: ${asked.why}`
         const { who, address = '' } = asked
         addAudit(door, { who, address, action: `start ${mode}`, subject: `trial ${trialId}`, after: told }, now)
         const subject: TrialSubject = { trialId }

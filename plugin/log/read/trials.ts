@@ -15,6 +15,8 @@ export interface BlockScore {
   /** Over completed calls; null where there were none. */
   readonly meanE2eMs: number | null
   readonly meanTtftMs: number | null
+  /** Share of the completed calls that were late by the limits asked for; null where none were given. */
+  readonly lateRatio: number | null
   /** Tokens asked and answered, sums over completed calls: how much work the block had. */
   readonly promptTokens: number
   readonly outputTokens: number
@@ -32,11 +34,21 @@ export interface ShadowScore {
   readonly challengerError: number | null
 }
 
+/** When a call is late: its first token, and its last by its tokens on top; ms. */
+export interface LateLimits {
+  readonly ttftMs: number
+  readonly perTokenMs: number
+}
+
 /** A call arrives at most so long before the block that it is decided in: longer than any is held. */
 const HELD_MOST_MS = 600_000
 
 /** Blocks of a trial in order, those that have begun; with `fromUnixMs` those that begin then or later. */
-export function readBlocks(query: Query, trialId: number, fromUnixMs = 0): BlockScore[] {
+export function readBlocks(
+  query: Query,
+  trialId: number,
+  { fromUnixMs = 0, limits }: { readonly fromUnixMs?: number; readonly limits?: LateLimits } = {},
+): BlockScore[] {
   return query.all<BlockScore>(
     `SELECT b.block, b.arm, b.from_unix_ms AS fromUnixMs, b.to_unix_ms AS toUnixMs, count(c.call_id) AS calls,
       coalesce(sum(c.outcome = 'completed'), 0) AS completed,
@@ -44,11 +56,19 @@ export function readBlocks(query: Query, trialId: number, fromUnixMs = 0): Block
       coalesce(sum(c.held_ms > 0), 0) AS held,
       avg(CASE WHEN c.outcome = 'completed' THEN c.e2e_ms END) AS meanE2eMs,
       avg(CASE WHEN c.outcome = 'completed' THEN c.ttft_ms END) AS meanTtftMs,
+      avg(CASE WHEN c.outcome = 'completed' AND @ttftMs IS NOT NULL THEN
+        coalesce(c.ttft_ms > @ttftMs, 0) OR c.e2e_ms > @ttftMs + @perTokenMs * coalesce(c.output_tokens, 0) END) AS lateRatio,
       coalesce(sum(CASE WHEN c.outcome = 'completed' THEN coalesce(c.prompt_tokens, c.prompt_tokens_estimate) END), 0) AS promptTokens,
       coalesce(sum(CASE WHEN c.outcome = 'completed' THEN c.output_tokens END), 0) AS outputTokens
      FROM switchback_block b LEFT JOIN (SELECT * FROM call WHERE trial_id = @trialId AND washout = 0 AND call_id >= @fromId) c ON c.block = b.block
      WHERE b.trial_id = @trialId AND b.from_unix_ms >= @fromUnixMs GROUP BY b.block ORDER BY b.block`,
-    { trialId, fromUnixMs, fromId: firstIdAt(Math.max(0, fromUnixMs - HELD_MOST_MS)) },
+    {
+      trialId,
+      fromUnixMs,
+      ttftMs: limits?.ttftMs ?? null,
+      perTokenMs: limits?.perTokenMs ?? null,
+      fromId: firstIdAt(Math.max(0, fromUnixMs - HELD_MOST_MS)),
+    },
   )
 }
 
@@ -68,7 +88,7 @@ export function createTrialBlocks(): TrialBlocks {
   return {
     blocks(query, trialId, nowUnixMs) {
       const before = kept.get(trialId) ?? []
-      const fresh = readBlocks(query, trialId, before.at(-1)?.toUnixMs ?? 0)
+      const fresh = readBlocks(query, trialId, { fromUnixMs: before.at(-1)?.toUnixMs ?? 0 })
       const all = [...before, ...fresh]
       kept.delete(trialId)
       if (kept.size >= TRIALS_KEPT_MAX) kept.delete(kept.keys().next().value ?? trialId)

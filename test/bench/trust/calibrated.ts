@@ -1,11 +1,27 @@
-import { calibrateProfiles, type ProfileCall } from '../../../plugin/learning/profiles.ts'
-import { createRng } from '../../../plugin/rng.ts'
-import { profileNamed } from '../../../plugin/simulation/profiles.ts'
+import { type CalibratedProfile, calibrateProfiles, type ProfileCall } from '../../../plugin/learning/profiles.ts'
+import { createRng, type Rng } from '../../../plugin/rng.ts'
+import { type Profile, profileNamed } from '../../../plugin/simulation/profiles.ts'
 import { drawPaper, drawWide } from '../../../plugin/simulation/scenario/mixes.ts'
 import { hideProfile, logDay, swingingCalls, type TwinErrors, twinErrors } from './hidden.ts'
 
-/** Shipped profiles from which hidden ones are made. */
-export const CALIBRATED = ['v100-32g', 'a100-7b', 'a100-8b', 'v100-paper', 'rtx4090-llama-3.1-8b', 'h100-llama-2-7b']
+/** Instances with hidden profiles, of which 20,000 calls are known. */
+export interface HiddenFleet {
+  readonly name: string
+  /** Shipped profiles from which the hidden ones are made; two instances share one profile where there is one. */
+  readonly profiles: readonly string[]
+  /** Tokens of a system prompt that all calls of an application share; none by default. */
+  readonly systemTokens?: number
+}
+
+/** Whole prompts first and chunked prefill, little memory and much, a prefix cache at work, two types in one fleet. */
+export const CALIBRATED: readonly HiddenFleet[] = [
+  ...['v100-32g', 'a100-7b', 'a100-8b', 'v100-paper', 'rtx4090-llama-3.1-8b', 'h100-llama-2-7b'].map((name) => ({
+    name,
+    profiles: [name],
+  })),
+  { name: 'a100-8b, shared prompts', profiles: ['a100-8b'], systemTokens: 512 },
+  { name: 'v100-32g beside a100-7b', profiles: ['v100-32g', 'a100-7b'] },
+]
 
 const KNOWN_CALLS = 20_000
 const LATER_CALLS = 5_000
@@ -32,32 +48,55 @@ export interface CalibratedRow {
   readonly versusTruth: Readonly<Record<'ttft' | 'tpot' | 'e2e', number>>
 }
 
-/** Two instances of one hidden profile: 20,000 calls to learn from, the next 5,000 to be judged on. */
-export function calibrateHidden(name: string, seed: number): CalibratedRow {
+/** Two instances with hidden profiles: 20,000 calls to learn from, the next 5,000 to be judged on. One row for each type. */
+export function calibrateHidden({ name, profiles, systemTokens = 0 }: HiddenFleet, seed: number): CalibratedRow[] {
   const rng = createRng(seed).stream(name)
-  const hidden = hideProfile(profileNamed(name), rng)
-  const fleet = ['a', 'b'].map((one) => ({ name: one, profile: hidden }))
+  const hidden = profiles.map((one) => hideProfile(profileNamed(one), rng))
+  const fleet = ['a', 'b'].map((one, i) => ({ name: one, profile: hidden[i % hidden.length]! }))
   const mix = name === 'v100-paper' ? drawPaper : drawWide
-  const day = logDay(fleet, { calls: swingingCalls(fleet, { calls: KNOWN_CALLS + LATER_CALLS, mix, rng }), rng })
+  const day = logDay(fleet, { calls: swingingCalls(fleet, { calls: KNOWN_CALLS + LATER_CALLS, mix, rng, systemTokens }), rng })
   const fromUnixMs = day.rows[KNOWN_CALLS]!.arrivedUnixMs
-  const instances = fleet.map((one) => ({ name: one.name, speed: 1, kvTokens: hidden.kvBlocks * 16 }))
+  const instances = fleet.map((one, i) => ({
+    name: one.name,
+    speed: 1,
+    kvTokens: one.profile.kvBlocks * 16,
+    type: profiles[i % profiles.length]!,
+  }))
   const scrapes = day.scrapes.filter((one) => one.takenUnixMs < fromUnixMs)
   const found = calibrateProfiles({ instances, calls: day.rows.slice(0, KNOWN_CALLS), scrapes })
-  const known = fleet.map((one) => ({ instance: one.name, profile: hidden, overheadMs: OVERHEAD_MS }))
+  return profiles.map((type, t) => {
+    const members = new Set(fleet.filter((_, i) => i % profiles.length === t).map((one) => one.name))
+    const judged = { rows: day.rows.filter((row) => members.has(row.instance!)), fromUnixMs, rng }
+    return judge(profiles.length > 1 ? `${type} of ${name}` : name, { ...judged, found, hidden: hidden[t]! })
+  })
+}
+
+interface Judged {
+  /** Of the instances of one type. */
+  readonly rows: readonly ProfileCall[]
+  readonly fromUnixMs: number
+  readonly found: readonly CalibratedProfile[]
+  readonly hidden: Profile
+  readonly rng: Rng
+}
+
+function judge(name: string, { rows, fromUnixMs, found, hidden, rng }: Judged): CalibratedRow {
+  const known = found.map(({ instance }) => ({ instance, profile: hidden, overheadMs: OVERHEAD_MS }))
   const dice = rng.stream('moved')
   const plays = Array.from({ length: MOVED_PLAYS }, () => {
-    const rows = day.rows.map((row): ProfileCall => ({ ...row, arrivedUnixMs: row.arrivedUnixMs + dice.next() }))
-    return { fitted: twinErrors(rows, { profiles: found, fromUnixMs }), true: twinErrors(rows, { profiles: known, fromUnixMs }) }
+    const moved = rows.map((row): ProfileCall => ({ ...row, arrivedUnixMs: row.arrivedUnixMs + dice.next() }))
+    return { fitted: twinErrors(moved, { profiles: found, fromUnixMs }), true: twinErrors(moved, { profiles: known, fromUnixMs }) }
   })
   const versus = (kind: 'ttft' | 'tpot' | 'e2e'): number =>
     plays.reduce((sum, play) => sum + 1 + play.fitted[kind], 0) / plays.reduce((sum, play) => sum + 1 + play.true[kind], 0) - 1
+  const own = found.find(({ instance }) => rows.some((row) => row.instance === instance))!
   return {
     hidden: `${name}, ${hidden.kvBlocks} blocks, ${hidden.seats} seats`,
-    state: found[0]!.state,
-    seats: found[0]!.limits.seats,
-    seatsFrom: found[0]!.limits.seatsFrom,
-    errors: twinErrors(day.rows, { profiles: found, fromUnixMs }),
-    truth: twinErrors(day.rows, { profiles: known, fromUnixMs }),
+    state: own.state,
+    seats: own.limits.seats,
+    seatsFrom: own.limits.seatsFrom,
+    errors: twinErrors(rows, { profiles: found, fromUnixMs }),
+    truth: twinErrors(rows, { profiles: known, fromUnixMs }),
     chanceTtft: deviation(plays.map((play) => play.true.ttft)),
     versusTruth: { ttft: versus('ttft'), tpot: versus('tpot'), e2e: versus('e2e') },
   }

@@ -60,15 +60,22 @@ export interface LoggedDay {
 /** Calls whose load swings between 0.3 and 1.2 of what the fleet can do. */
 export function swingingCalls(
   fleet: readonly MachineSpec[],
-  given: { readonly calls: number; readonly mix: Mix; readonly rng: Rng },
+  given: { readonly calls: number; readonly mix: Mix; readonly rng: Rng; readonly systemTokens?: number },
 ): TwinCall[] {
-  const { calls: wanted, mix, rng } = given
+  const { calls: wanted, mix, rng, systemTokens = 0 } = given
   const capacity = fleet.reduce((sum, { profile }) => sum + instanceCallsPerS(profile, mix), 0)
   const calls: TwinCall[] = []
   let fromMs = 0
   for (let part = 0; calls.length < wanted; part++) {
     const load = LOADS.least + (LOADS.most - LOADS.least) * rng.next()
-    const stream = generateCalls({ mix, callsPerS: capacity * load, calls: LOAD_CALLS, sigma: 0.5, rng: rng.stream(`part ${part}`) })
+    const stream = generateCalls({
+      mix,
+      callsPerS: capacity * load,
+      calls: LOAD_CALLS,
+      sigma: 0.5,
+      systemTokens,
+      rng: rng.stream(`part ${part}`),
+    })
     for (let call = stream.next(); call; call = stream.next())
       calls.push({ ...call, atMs: call.atMs + fromMs, call: { ...call.call, callId: calls.length + 1 } })
     fromMs = calls.at(-1)!.atMs
@@ -113,7 +120,7 @@ export function logDay(
         tpotMs: completed && end.outputTokens > 1 ? decodeMs / (end.outputTokens - 1) : null,
         e2eMs: completed ? ttftMs + decodeMs : end.endedMs - end.arrivedMs,
         outputTokens: completed ? end.outputTokens : null,
-        prefixBlocks: [],
+        prefixBlocks: Array.from(end.call.call.prefixBlocks, Number),
       }
     },
   }).run()

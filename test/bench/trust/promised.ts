@@ -201,7 +201,7 @@ function meanE2eMs(calls: readonly CanaryCall[]): number {
 function blocksOf(run: Parameters<typeof playCanary>[0]) {
   const calls = playCanary(run).map((call) => ({
     arrivedUnixMs: call.nowMs,
-    e2eMs: call.completed ? call.endedMs - (call.nowMs - call.heldMs) : Number.NaN,
+    figure: call.completed ? call.endedMs - (call.nowMs - call.heldMs) : Number.NaN,
     workTokens: call.outputTokens + 0.1 * call.promptTokens,
   }))
   return gatherBlocks(calls, { at: (unixMs) => momentOf(run.plan, unixMs), judgedMs: run.plan.blockMs })

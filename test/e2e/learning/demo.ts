@@ -10,9 +10,11 @@ console.log(`A virtual fleet of three unequal instances, ${TIME_FACTOR} times fa
 const site = await startLearningSite()
 const result = await runLoop(site, PLAN, (line) => console.log(line))
 const { canary, latenessMs } = result
+const [promised, promisedLow, promisedHigh] = result.promised
 console.log(`
-promised by the twin   ${percent(result.promised)} lower mean E2E (${result.verdict})
-measured by the canary ${percent(canary.gain)}, 95 % interval ${percent(canary.low)} to ${percent(canary.high)} (${canary.state}; ${canary.words})
+Mean E2E under the new policy, lower than under least-request by
+promised by the twin   ${percent(promised)}, 95 % interval ${percent(promisedLow)} to ${percent(promisedHigh)}
+measured by the canary ${percent(canary.gain)}, 95 % interval ${percent(canary.low)} to ${percent(canary.high)} (${canary.state}: ${canary.why})
 day after day          ${seconds(result.before.meanE2eMs)} under least-request, ${seconds(result.after.meanE2eMs)} ${result.promoted ? `under ${result.policy.version}: ${change(result.dayGain)}` : 'under least-request again: nothing was promoted'}
 calls that failed      ${result.before.failed + result.after.failed} of ${result.before.sent + result.after.sent}
 the machine            woke engines and callers up to ${latenessMs.toFixed(0)} ms late in 99 of 100 cases${latenessMs > LATE_MS ? ': it is busy with other things, and the figures above are as much its as the policy’s' : ''}

@@ -1,12 +1,23 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
+import type { ModelRecord } from '../../../plugin/log/control/models.ts'
 import { endAll, eventually } from '../processes.ts'
+import { agreementOf } from './agreement.ts'
 import { type LoopResult, runLoop } from './loop.ts'
 import { type LearningSite, startLearningSite } from './site.ts'
 
 /** The loop of `npm run demo:learning`, short: log → calibrate → train → judge → canary → promote → roll back, over real processes. */
-const PLAN = { load: 0.5, daySeconds: 60, generations: 2, blockMs: 3_000, washoutMs: 800, blocks: 16, forced: true } as const
+const PLAN = {
+  load: 0.5,
+  daySeconds: 60,
+  afterSeconds: 20,
+  generations: 2,
+  blockMs: 3_000,
+  washoutMs: 800,
+  blocks: 16,
+  forced: true,
+} as const
 
 afterAll(endAll)
 
@@ -18,6 +29,7 @@ test('a day, a night, a canary and a day after: every step is there, no call is 
     expectLoop(site, result, lines)
     const back = await site.command('models', 'rollback', 'policy')
     expect(back.text).toMatch(/done: the configured policies serve/)
+    expect(site.control.models.withAlias('profile', 'champion')).toBeUndefined()
     await expectRefusal(site, result)
     await expectRetrain(site)
   } finally {
@@ -25,12 +37,13 @@ test('a day, a night, a canary and a day after: every step is there, no call is 
   }
 }, 900_000)
 
-function expectLoop({ control, reader }: LearningSite, result: LoopResult, lines: readonly string[]): void {
+function expectLoop(site: LearningSite, result: LoopResult, lines: readonly string[]): void {
+  const { control, reader } = site
   expect([result.before.failed, result.after.failed]).toEqual([0, 0])
   expect(result.before.sent).toBeGreaterThan(400)
   expect(lines.join('\n')).toMatch(/rows can be used/)
   expect(['ended', 'withdrawn']).toContain(result.canary.state)
-  expect(Number.isFinite(result.promised)).toBe(true)
+  expect(result.promised.every(Number.isFinite)).toBe(true)
   const counts = reader.read((query) =>
     query.all<{ arm: string | null; version: string; calls: number }>(
       `SELECT arm, policy_version AS version, count(*) AS calls FROM call GROUP BY 1, 2`,
@@ -50,6 +63,15 @@ function expectLoop({ control, reader }: LearningSite, result: LoopResult, lines
   // On a busy machine a decision now and then takes too long, and the fallback policy decides in its stead.
   expect(calls(null, result.policy.version)).toBeGreaterThan(0.99 * result.after.sent)
   expect(control.models.history({ limit: 5, kind: 'policy' })).toMatchObject([{ action: 'promote', modelId: result.policy.modelId }])
+  expectServedAsJudged(site, result)
+}
+
+/** The profiles that the night judged its policy with serve with it: with others it decides otherwise, and the promise is worth nothing. */
+function expectServedAsJudged(site: LearningSite, { policy, after }: LoopResult): void {
+  const profiles = site.control.models.withAlias('profile', 'champion') as ModelRecord
+  expect(profiles.modelId).toBe(policy.profileModelId)
+  expect(site.control.trials.list({ limit: 1 })[0]?.profileModelId).toBe(profiles.modelId)
+  expect(agreementOf(site, { day: after, policy, profiles })).toBeGreaterThan(0.9)
 }
 
 /** What the admin asks by intent: a night of the running Phasewise, and its end. */
@@ -57,7 +79,7 @@ async function expectRetrain({ control }: LearningSite): Promise<void> {
   const ask = (kind: string, subject: unknown): number => control.intents.append({ kind, subject, askedBy: 'ada' })
   const asked = ask('retrain', { only: 'policy', generations: 1_000 })
   const run = await eventually('the run is under way', () =>
-    control.trainingRuns.list({ limit: 1 }).find((one) => one.askedBy === 'ada' && one.phase === 'policy'),
+    control.trainingRuns.list({ limit: 1 }).find((one) => one.askedBy === 'ada' && one.phase !== null),
   )
   expect(control.intents.get(asked)).toMatchObject({ state: 'done', answer: `run ${run.runId} waits for the trainer` })
   ask('cancel', { runId: run.runId })

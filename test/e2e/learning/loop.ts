@@ -1,4 +1,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
+import type { Gain } from '../../../plugin/learning/evaluate-intervals.ts'
+import { figureOf } from '../../../plugin/learning/figure.ts'
+import { OBJECTIVE } from '../../../plugin/learning/policy-objective.ts'
 import { estimateOf } from '../../../plugin/learning/trial-conclusion.ts'
 import type { ModelRecord } from '../../../plugin/log/control/models.ts'
 import { readBlocks } from '../../../plugin/log/read/trials.ts'
@@ -9,6 +12,8 @@ import type { Seen } from './traffic.ts'
 export interface LoopPlan {
   readonly load: number
   readonly daySeconds: number
+  /** Of the day after, where it is shorter. */
+  readonly afterSeconds?: number
   readonly generations: number
   readonly blockMs: number
   readonly washoutMs: number
@@ -21,8 +26,8 @@ export interface LoopPlan {
 export interface LoopResult {
   readonly before: Seen
   readonly policy: ModelRecord
-  readonly verdict: string
-  readonly promised: number
+  /** With its 95 % interval. */
+  readonly promised: Gain
   readonly canary: {
     readonly state: string
     readonly why: string | null
@@ -57,23 +62,25 @@ export async function runLoop(site: LearningSite, plan: LoopPlan, told: (line: s
   const policy = control.models.withAlias('policy', 'challenger')
   if (!policy) throw new Error(`the night made no policy:\n${night.text}`)
   const [verdict] = control.models.verdicts(policy.modelId)
-  const { gain } = JSON.parse(verdict?.numbers ?? '{}') as { readonly gain: readonly [number, number, number] }
+  const { gain } = JSON.parse(verdict?.numbers ?? '{}') as { readonly gain: Gain }
   const { trialId } = await runCanary(site, policy, plan, told)
-  const estimate = estimateOf(reader.read((query) => readBlocks(query, trialId)))
+  const estimate = estimateOf(
+    reader.read((query) => readBlocks(query, trialId)),
+    figureOf(OBJECTIVE),
+  )
   const { state, endedWhy } = control.trials.get(trialId) ?? { state: 'lost', endedWhy: null }
   told(`  ${estimate.words} (${state}: ${endedWhy})`)
   const isShown = state === 'ended' && 'low' in estimate && estimate.low > 0
   const promoted = isShown || plan.forced ? await promote(site, policy, plan, told) : false
   if (!isShown && !plan.forced) told('the canary has not shown a gain: nothing is promoted')
   told(`a day under ${promoted ? policy.version : 'least-request again'}`)
-  const after = await site.day({ name: 'first', seconds: plan.daySeconds, load: plan.load })
+  const after = await site.day({ name: 'first', seconds: plan.afterSeconds ?? plan.daySeconds, load: plan.load })
   told(`  ${after.sent} calls, ${after.failed} failed, mean E2E ${seconds(after.meanE2eMs)}`)
   lateness.disable()
   return {
     before,
     policy,
-    verdict: verdict?.words ?? '',
-    promised: gain[0],
+    promised: gain,
     canary: { state, why: endedWhy, ...estimate },
     after,
     promoted,
