@@ -6,6 +6,7 @@ import { figureOf } from './learning/figure.ts'
 import { foretoldBlocks } from './learning/foretold-blocks.ts'
 import { objectiveOf } from './learning/policy-objective.ts'
 import { readRegistered } from './learning/registry.ts'
+import { BLOCKS_LEAST } from './learning/switchback.ts'
 import { challengersOf, estimateOf } from './learning/trial-conclusion.ts'
 import type { ModelKind, ModelRecord } from './log/control/models.ts'
 import type { Trial } from './log/control/trials.ts'
@@ -47,7 +48,7 @@ async function at<T>({ config: path }: ModelsCommand, act: (desk: Desk) => T | P
   const config = configOf(readInput(path) ?? embeddedConfig([]))
   if (!existsSync(config.dataDir))
     throw new Unusable(
-      `there is no data directory ${config.dataDir} yet: start Phasewise or train first, or name its configuration with --config`,
+      `there is no data directory ${config.dataDir} yet: start Phasewise or train first, or run this in the folder where it runs (a relative dataDir begins there)`,
     )
   migrateDataDirectory({ dataDir: config.dataDir, nowUnixMs: systemClock.nowUnixMs() })
   const control = openControl({ path: databasePath(config.dataDir, 'control'), clock: systemClock })
@@ -152,6 +153,9 @@ export async function tryModels(mode: 'shadow' | 'canary', words: readonly strin
       asked: { who: whoAmI(), why: command.why ?? 'asked by command' },
     })
     const blocks = `${plan.blocksPlanned} blocks of ${plan.blockMs / 1_000} s, ${100 * plan.shareRatio} % of them the challenger's, wash-out ${plan.washoutMs / 1_000} s`
+    const enough = Math.ceil(BLOCKS_LEAST / plan.shareRatio)
+    if (mode === 'canary' && plan.blocksPlanned < enough)
+      console.log(`so few blocks measure no gain: ${BLOCKS_LEAST} of each arm are the least, at this share ${enough} blocks`)
     console.log(mode === 'canary' ? `canary ${trialId}: ${blocks}` : `shadow ${trialId}: every call is scored, nothing is obeyed`)
     return told(control, intentId)
   })

@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { Presets, SingleBar } from 'cli-progress'
 import { systemClock } from './clock.ts'
 import { failureWords, isDiskFull } from './learning/failure-words.ts'
-import type { TrainingPlan, TrainingRun } from './log/control/training.ts'
+import { madeBy, type TrainingPlan, type TrainingRun } from './log/control/training.ts'
 import { type Control, openControl } from './log/control.ts'
 import { lockTrainer, TrainerHeld } from './log/lock.ts'
 import { databasePath, migrateDatabase } from './log/migrate.ts'
@@ -51,10 +51,12 @@ async function train(command: TrainCommand): Promise<number> {
   if (fromUnixMs !== undefined && toUnixMs !== undefined && fromUnixMs >= toUnixMs)
     throw new Unusable(`--from ${command.from} is not before --to ${command.to}: turn them round`)
   const runId = trainingRuns.append({ askedBy: 'command line', plan: planOf(command), fromUnixMs, toUnixMs })
-  const cancel = (): void => void trainingRuns.cancel(runId, 'command line')
+  const shown = createShow(control, runId)
+  const cancel = (): void => {
+    if (trainingRuns.cancel(runId, 'command line')) shown.say(`run ${runId} is told to stop: it does so within seconds`)
+  }
   process.on('SIGINT', cancel)
   process.on('SIGTERM', cancel)
-  const shown = createShow(control, runId)
   try {
     await trainUntilEnd(() => spawnTrainer(input), { control, dataDir, runId, show: shown })
   } finally {
@@ -95,7 +97,13 @@ async function trainUntilEnd(
       child.once('exit', (code) => resolve(code))
       child.once('error', () => resolve(1))
     })
-    const timer = setInterval(look, LOOK_MS)
+    const timer = setInterval(() => {
+      const left = leftBefore(control, runId)
+      if (left && told !== left.runId)
+        say(`run ${left.runId}, which a trainer before left unfinished, is done first; run ${runId} waits for it`)
+      told = left?.runId ?? told
+      look()
+    }, LOOK_MS)
     const code = await exited
     clearInterval(timer)
     look()
@@ -112,6 +120,10 @@ async function trainUntilEnd(
 }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** The run that our trainer works off before ours; undefined once ours is in hand. */
+const leftBefore = (control: Control, runId: number): TrainingRun | undefined =>
+  control.trainingRuns.unfinished().find((run) => run.state === 'running' && run.runId < runId)
 
 /** The run that a trainer of somebody else has in hand; undefined where none is at work. Only the trainers' lock tells: a busy trainer may be silent for a while. */
 function othersRun(control: Control, dataDir: string): TrainingRun | undefined {
@@ -162,9 +174,10 @@ function createShow(control: Control, runId: number): Show {
   }
 }
 
-function printResult(control: Control, { runId, state, error }: TrainingRun): void {
+function printResult(control: Control, run: TrainingRun): void {
+  const { runId, state, error } = run
   console.log(`run ${runId}: ${state}${error === null ? '' : `: ${error}`}`)
-  for (const model of control.models.list().filter((one) => one.runId === runId)) {
+  for (const model of madeBy(run, control.models.list())) {
     const [verdict] = control.models.verdicts(model.modelId)
     console.log(`  ${model.kind} ${model.version}: ${verdict?.words ?? 'not judged'}`)
     if (verdict?.passed === 1) console.log(`    npm run phasewise -- models promote ${model.version}`)

@@ -17,6 +17,8 @@ import { OBJECTIVE } from './policy-objective.ts'
 /** Who is compared: an arm of the twin as it is written, and what `learned` in it decides by. */
 export interface Contender {
   readonly arm: string
+  /** What it is called where the arm's name does not tell: a version. */
+  readonly name?: string
   readonly model?: LearnedModel
   /** What it takes an instance's engine for; the calibrated profile by default. */
   readonly believes?: (name: string) => EngineShape
@@ -173,12 +175,12 @@ function conclude({ parts, plays, drawn, rng, others }: Concluding): Evaluation 
   const ours = of(CHALLENGER).map((one) => one.figures)
   const gainOver = (name: string, only?: (call: number, replay: number) => boolean): Gain =>
     pairedGain({ ours, theirs: of(name).map((one) => one.figures) }, rng.stream(`bootstrap ${name}`), only)
-  const arms = [...plays].map(([name, own]) => armScore(name === 'serving' ? serving.arm : name, own))
+  const arms = [...plays].map(([name, own]) => armScore(name === 'serving' ? nameOf(serving) : name, own))
   const scoreOf = (name: string): ArmScore => armScore(name, of(name))
   const bestRule = BASELINE_ARMS.reduce((best, arm) => (isBetter(scoreOf(arm), scoreOf(best), figure) ? arm : best))
   const [now, next, least] = [scoreOf('serving'), scoreOf(CHALLENGER), scoreOf('least-request')]
   const evidence: Evidence = {
-    serving: serving.arm,
+    serving: nameOf(serving),
     gainWords: figure.words,
     heldOutCalls: calls.length,
     instances: fleet.length,
@@ -215,6 +217,8 @@ function conclude({ parts, plays, drawn, rng, others }: Concluding): Evaluation 
     ...(foretold ? { canary: foretold } : {}),
   }
 }
+
+const nameOf = ({ arm, name = arm }: Contender): string => name
 
 const isBetter = (one: ArmScore, other: ArmScore, { kind }: Figure): boolean =>
   kind === 'slo' ? one.withinLimits > other.withinLimits : one.meanE2eMs < other.meanE2eMs

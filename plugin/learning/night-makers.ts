@@ -1,4 +1,5 @@
 import { type EngineShape, shapeOfSpeed } from '../impact/engine-shape.ts'
+import type { ModelRecord } from '../log/control/models.ts'
 import { readQueuedScrapes } from '../log/read/scrapes.ts'
 import type { LearnedModel } from '../placement/learned-model.ts'
 import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
@@ -207,20 +208,7 @@ export async function makePolicy(night: Night, { fleets, fits, made }: MadeProfi
   desk.keep('policy.json', { parameters: [...policy.model.parameters], version: policy.model.version, generations: policy.generations })
   desk.tell({ generations: policy.generations })
   desk.progress('evaluating', 0)
-  const known = knownProfiles(night)
-  const contendersOf = ({ pool: name, fleet: own }: CalibratedFleet) => {
-    const pool = night.pools.find((one) => one.name === name)
-    const learned = pool?.learned ?? 'learned'
-    const serving = record ? learned : (pool?.arm ?? 'least-request')
-    const speeds = new Map(own.map((one) => [one.name, one.speed ?? 1]))
-    // What serves goes on with the profiles that serve.
-    const believes = (instance: string): EngineShape => known.get(name)?.get(instance) ?? shapeOfSpeed(speeds.get(instance) ?? 1)
-    return {
-      serving: { arm: serving, believes, ...(serving.startsWith('learned') ? { model: start } : {}) },
-      challenger: { arm: learned, model: policy.model },
-      scrapeMs: pool?.scrapeMs ?? 250,
-    }
-  }
+  const contendersOf = createContenders(night, { record, start, model: policy.model })
   const verdict = await evaluate({
     fleet,
     calls: gathered.heldOut,
@@ -261,6 +249,30 @@ export async function makePolicy(night: Night, { fleets, fits, made }: MadeProfi
   function lengthOf(): { readonly generations: number } | { readonly minutes: number } {
     const { generations, minutes } = run.plan
     return generations === undefined && minutes !== undefined ? { minutes } : { generations: generations ?? config.generations }
+  }
+}
+
+interface Compared {
+  readonly record: ModelRecord | undefined
+  /** What the search began with: the champion, or what ships. */
+  readonly start: LearnedModel
+  readonly model: LearnedModel
+}
+
+/** By pool: what serves, with the profiles that serve, and the challenger, with those of the night. */
+function createContenders(night: Night, { record, start, model }: Compared) {
+  const known = knownProfiles(night)
+  return ({ pool: name, fleet }: CalibratedFleet) => {
+    const pool = night.pools.find((one) => one.name === name)
+    const learned = pool?.learned ?? 'learned'
+    const serving = record ? learned : (pool?.arm ?? 'least-request')
+    const speeds = new Map(fleet.map((one) => [one.name, one.speed ?? 1]))
+    const believes = (instance: string): EngineShape => known.get(name)?.get(instance) ?? shapeOfSpeed(speeds.get(instance) ?? 1)
+    return {
+      serving: { arm: serving, believes, ...(serving.startsWith('learned') ? { model: start, name: record?.version ?? serving } : {}) },
+      challenger: { arm: learned, model },
+      scrapeMs: pool?.scrapeMs ?? 250,
+    }
   }
 }
 

@@ -10,7 +10,7 @@ import { createRng, type Rng } from '../rng.ts'
 import { openDataset } from './dataset.ts'
 import { type NightDesk, NothingToLearn } from './night-desk.ts'
 import { type Gathered, gather, leftOutWords } from './night-gather.ts'
-import { makeLength, makePolicy, makeProfiles } from './night-makers.ts'
+import { type MadeProfiles, makeLength, makePolicy, makeProfiles } from './night-makers.ts'
 
 /** What a night works with. */
 export interface NightParts {
@@ -76,7 +76,9 @@ export async function runNight(parts: NightParts): Promise<readonly Made[]> {
   }
   const wants = (part: NonNullable<typeof plan.only>): boolean => plan.only === undefined || plan.only === part
   const made: Made[] = []
-  const profiles = await makeProfiles(night, { registers: wants('profiles') })
+  // Lengths need no fleet.
+  const profiles: MadeProfiles =
+    plan.only === 'length' ? { fits: [], fleets: [] } : await makeProfiles(night, { registers: wants('profiles') })
   if (profiles.made) made.push(profiles.made)
   if (wants('length')) made.push(...(await makeLength(night)))
   if (wants('policy')) made.push(...(await makePolicy(night, profiles)))

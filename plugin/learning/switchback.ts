@@ -33,7 +33,7 @@ export interface SwitchbackEstimate {
 /** Blocks with fewer calls say too little about their mean to be counted. */
 const BLOCK_CALLS_LEAST = 5
 /** Of either arm: fewer give an interval that means nothing. */
-const BLOCKS_LEAST = 4
+export const BLOCKS_LEAST = 4
 
 /**
  * Gain of the challenger from the blocks of a switchback experiment: log-linear regression of the blocks' means on the arm, on how much work was offered

@@ -22,6 +22,8 @@ export interface KeptCall extends GuardedCall {
   readonly arrivedMs: number
   /** What is expected of it depends on these alone; see `OfferedLoad`. */
   readonly row: Float64Array
+  /** How long the challenger had served when it was placed, what lay between its blocks left out, ms. */
+  readonly servedMs: number
   firstTokenMs: number
   endedMs: number
   ok: boolean

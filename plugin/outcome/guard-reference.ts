@@ -15,7 +15,8 @@ export const STRETCHES: readonly Stretch[] = [
 /** Residuals are held to this many units (ln, mostly; e³ = 20 times): one absurd call must not decide. */
 const HELD = 3
 const RIDGE = 1e-3
-const REFIT_EVERY = 100
+/** Calls per column that a fit needs before its residuals mean anything. Chosen. */
+const FITTED_CALLS = 40
 /** Memory of what control calls taught, in calls: the fit follows a fleet that changes within an hour or so. */
 const FORGET_PER_CALL = 1 / 20_000
 /**
@@ -25,8 +26,6 @@ const FORGET_PER_CALL = 1 / 20_000
 const STRETCHES_LEAST = 10
 /** What the deviations of the guard were chosen with, by A/A runs of the twin. */
 const STRETCHES_KNOWN = 20
-/** On top of the worst stray of control, in units of the figure. */
-const SPARE = 0.1
 const FORGET_PER_STRETCH = 1 / 200
 /** Memory of the level that control has drifted to, ms: a few blocks. Chosen. */
 const LEVEL_MEMORY_MS = 180_000
@@ -57,10 +56,14 @@ interface Running {
  */
 export class Reference {
   readonly #width: number
+  /** On top of the worst stray of control, in units of the figure. */
+  readonly #spare: number
   readonly #normal: Float64Array
   readonly #moment: Float64Array
+  /** As of the beginning of the block, as the level is: a fit that learns from a queue while it lasts hides how far that queue strays. */
   #beta: Float64Array
   #learned = 0
+  #isFitted = false
   /** Where control's residuals have been lately, and where they were when the block began: a fleet that drifts, drifts in both arms. */
   #level = 0
   #light = Number.NaN
@@ -68,11 +71,17 @@ export class Reference {
   #blockLevel = 0
   readonly #running: readonly Running[] = STRETCHES.map(() => ({ startMs: 0, lastMs: 0, sum: 0, calls: 0, known: 0, squares: 0, most: 0 }))
 
-  constructor(width: number) {
+  constructor({ width, spare }: { readonly width: number; readonly spare: number }) {
     this.#width = width
+    this.#spare = spare
     this.#normal = new Float64Array(width * width)
     this.#moment = new Float64Array(width)
     this.#beta = new Float64Array(width)
+  }
+
+  /** There was enough to fit when the block began: what is expected means something. */
+  get isFitted(): boolean {
+    return this.#isFitted
   }
 
   /** Strays of both stretches are known. */
@@ -100,12 +109,13 @@ export class Reference {
   /** A block begins, whosever it is: what it is judged by stands from now on. */
   freeze(): void {
     this.#blockLevel = this.#level
+    this.#isFitted = this.#learned >= FITTED_CALLS * this.#width
+    if (this.#isFitted) this.#fit()
   }
 
   /** Takes in a control call that has ended; calls come in order of their ends. */
   learn(row: Float64Array, figure: number, nowMs: number): void {
-    // Before the first fits a residual says nothing.
-    if (this.#learned > 4 * REFIT_EVERY) {
+    if (this.#isFitted) {
       const residual = this.residual(row, figure)
       this.#stretch(residual - this.slack(row), nowMs)
       const expected = this.expect(row)
@@ -123,13 +133,13 @@ export class Reference {
         this.#normal[at] = (this.#normal[at] as number) * keep + value * (row[b] as number)
       }
     }
-    if (++this.#learned % REFIT_EVERY === 0) this.#fit()
+    this.#learned++
   }
 
   /** What a mean over stretch `index` has to exceed to be more than a stray: `deviations` of them, and well more than the worst that control itself did. */
   bound(index: number, deviations: number): number {
     const one = this.#running[index] as Running
-    return doubtOf(one.known) * Math.max(deviations * Math.sqrt(one.squares), 1.3 * one.most + SPARE)
+    return doubtOf(one.known) * Math.max(deviations * Math.sqrt(one.squares), 1.3 * one.most + this.#spare)
   }
 
   strayOf(index: number): number {

@@ -1,5 +1,6 @@
 import { type GuardedCall, type KeptCall, OfferedLoad, ROW_WIDTH } from './guard-calls.ts'
 import { Reference, STRETCHES, type Stretch } from './guard-reference.ts'
+import { type Lateness, LateTail } from './guard-tail.ts'
 import { median } from './median.ts'
 
 /** Why a canary is withdrawn. */
@@ -24,18 +25,14 @@ const BROKEN_RATIO = 0.05
  */
 const DEVIATIONS = 6
 const LATER_LEAST = Math.log(2)
-const TAIL_LEAST = 0.1
-/** Beyond control's 99th percentile by this, ln: the percentile itself wanders with the queues. */
-const FAR_LATE = Math.log(2)
+/** On top of the worst stray of control, in units of the figure. Chosen with the deviations. */
+const SPARE = 0.1
 const RATE_LEAST = 0.05
 const HELD_LEAST = 0.25
 /** A decision may take this long on top of what control's take; the bar of the decision itself is 50 µs. */
 const DECISION_SPARE_MS = 10
 const SHARE_MOST = 0.9
 const SHARE_OF_CONTROL = 0.7
-/** Residual beyond which a first token counts as late: about what one of a hundred control calls exceeds is followed. */
-const TAIL_STEP = 0.02
-const TAIL_RATIO = 0.01
 const FLOOR_MS = 5
 const SHARE_MEMORY = 1 / 2_000
 
@@ -47,30 +44,32 @@ const SHARE_MEMORY = 1 / 2_000
 export class CanaryGuard {
   readonly #open = new Map<number, KeptCall>()
   readonly #load = new OfferedLoad()
-  readonly #ttft = new Reference(ROW_WIDTH)
-  readonly #e2e = new Reference(ROW_WIDTH)
-  readonly #late = new Reference(1)
-  readonly #held = new Reference(1)
+  readonly #ttft = new Reference({ width: ROW_WIDTH, spare: SPARE })
+  readonly #e2e = new Reference({ width: ROW_WIDTH, spare: SPARE })
+  readonly #tail = new LateTail()
+  readonly #held = new Reference({ width: 1, spare: SPARE })
   #challenger: KeptCall[] = []
   #challengerCalls = 0
   #block = Number.NaN
-  #lateAbove = 1
+  #last: Pick<GuardedCall, 'arm' | 'nowMs'> = { arm: 'control', nowMs: 0 }
+  #servedMs = 0
   #errorRatio = 0
   #decisionMs = 0
   readonly #shares = new Map<string, number>()
 
   /** Control calls suffice to judge by: a challenger may get its first block. */
   get isReady(): boolean {
-    return this.#ttft.isReady && this.#e2e.isReady
+    return this.#ttft.isReady && this.#e2e.isReady && this.#tail.isReady
   }
 
   placed(call: GuardedCall): void {
     const row = this.#load.rowOf(call, this.#open.size)
-    const kept: KeptCall = { ...call, arrivedMs: call.nowMs - call.heldMs, row, firstTokenMs: Number.NaN, endedMs: Number.NaN, ok: true }
+    const arrivedMs = call.nowMs - call.heldMs
+    const kept: KeptCall = { ...call, arrivedMs, row, servedMs: this.#serve(call), firstTokenMs: Number.NaN, endedMs: Number.NaN, ok: true }
     this.#open.set(call.callId, kept)
     if (call.block !== this.#block) {
       this.#block = call.block
-      for (const reference of [this.#ttft, this.#e2e, this.#late, this.#held]) reference.freeze()
+      for (const one of [this.#ttft, this.#e2e, this.#tail, this.#held]) one.freeze()
     }
     if (call.arm !== 'challenger') return
     this.#challengerCalls++
@@ -80,7 +79,7 @@ export class CanaryGuard {
 
   firstToken(callId: number, nowMs: number): void {
     const call = this.#open.get(callId)
-    if (call && Number.isNaN(call.firstTokenMs)) call.firstTokenMs = nowMs
+    if (call && Number.isNaN(call.firstTokenMs)) this.#begin(call, nowMs)
   }
 
   /** `ok`: no instance failed it. A caller who left is no failure. */
@@ -91,7 +90,7 @@ export class CanaryGuard {
     call.endedMs = how.nowMs
     call.ok = how.ok
     // An answer that came whole showed no first token before its end.
-    if (Number.isNaN(call.firstTokenMs)) call.firstTokenMs = how.nowMs
+    if (Number.isNaN(call.firstTokenMs)) this.#begin(call, how.nowMs)
     if (call.arm === 'control') this.#learn(call, how.nowMs)
   }
 
@@ -108,12 +107,21 @@ export class CanaryGuard {
     return undefined
   }
 
+  /** The time that the challenger has served: a block of its goes on where its last one ended. */
+  #serve({ arm, nowMs }: GuardedCall): number {
+    if (arm === 'challenger' && this.#last.arm === arm) this.#servedMs += nowMs - this.#last.nowMs
+    this.#last = { arm, nowMs }
+    return this.#servedMs
+  }
+
+  #begin(call: KeptCall, nowMs: number): void {
+    call.firstTokenMs = nowMs
+    // In the order of first tokens, which is nearly that of placing: an instance's queue stays together.
+    if (call.arm === 'control' && this.#ttft.isFitted) this.#tail.learn(latenessOf(call, this.#ttft, nowMs), nowMs)
+  }
+
   #learn(call: KeptCall, nowMs: number): void {
     const ttft = ttftOf(call, nowMs)
-    const isLate = this.#ttft.residual(call.row, ttft) - this.#ttft.slack(call.row) > this.#lateAbove
-    // Stochastic quantile (Robbins and Monro, 1951): up when exceeded, down a hundredth as much when not.
-    this.#lateAbove += TAIL_STEP * ((isLate ? 1 : 0) - TAIL_RATIO)
-    this.#late.learn(ONE, this.#isFarLate(this.#ttft.residual(call.row, ttft) - this.#ttft.slack(call.row)) ? 1 : 0, nowMs)
     this.#ttft.learn(call.row, ttft, nowMs)
     this.#e2e.learn(call.row, e2eOf(call, nowMs), nowMs)
     this.#held.learn(ONE, call.heldMs > 0 ? 1 : 0, nowMs)
@@ -126,11 +134,11 @@ export class CanaryGuard {
   /** The newest challenger calls that make up a stretch; undefined where there are too few. */
   #newest({ spanMs, calls }: Stretch): readonly KeptCall[] | undefined {
     const all = this.#challenger
-    const lastMs = all.at(-1)?.nowMs ?? 0
+    const lastMs = all.at(-1)?.servedMs ?? 0
     let from = all.length - calls
     if (from < 0) return undefined
-    while (from > 0 && lastMs - (all[from] as KeptCall).nowMs < spanMs) from--
-    return lastMs - (all[from] as KeptCall).nowMs < spanMs ? undefined : all.slice(from)
+    while (from > 0 && lastMs - (all[from] as KeptCall).servedMs < spanMs) from--
+    return lastMs - (all[from] as KeptCall).servedMs < spanMs ? undefined : all.slice(from)
   }
 
   #judgeBroken(): Found | undefined {
@@ -150,7 +158,7 @@ export class CanaryGuard {
       this.#judgeErrors(calls) ??
       judgeLater('TTFT', ttft, this.#ttft, index) ??
       judgeLater('E2E', e2e, this.#e2e, index) ??
-      this.#judgeTail(ttft, index) ??
+      this.#judgeTail(calls, index, nowMs) ??
       this.#judgeHolds(calls, index) ??
       this.#judgeShare(calls, { ttft, e2e })
     )
@@ -164,15 +172,11 @@ export class CanaryGuard {
     return found('errors', `${share(failed)} of its calls failed, ${share(this.#errorRatio)} of control's`, over / stray)
   }
 
-  #judgeTail(residuals: readonly number[], index: number): Found | undefined {
-    const far = ratioOf(residuals, (one) => this.#isFarLate(one))
-    if (far < TAIL_LEAST || far < this.#late.bound(index, DEVIATIONS)) return undefined
-    const words = `${share(far)} of its calls took more than twice as long to the first token as 99 of 100 of control's at the same load`
-    return found('TTFT p99', words, far / Math.max(1e-3, this.#late.strayOf(index)))
-  }
-
-  #isFarLate(residual: number): boolean {
-    return residual > this.#lateAbove + FAR_LATE
+  #judgeTail(calls: readonly KeptCall[], index: number, nowMs: number): Found | undefined {
+    const ratio = this.#tail.count(calls.map((call) => latenessOf(call, this.#ttft, nowMs))) / calls.length
+    if (ratio < this.#tail.bound(index, DEVIATIONS)) return undefined
+    const words = `${share(ratio)} of its calls, one by one, took more than twice as long to the first token as 99 of 100 of control's at the same load`
+    return found('TTFT p99', words, ratio / Math.max(1e-3, this.#tail.strayOf(index)))
   }
 
   #judgeHolds(calls: readonly KeptCall[], index: number): Found | undefined {
@@ -233,6 +237,11 @@ function residualsOf(
     if (Math.log(Math.max(FLOOR_MS, nowMs - call.arrivedMs)) < reference.expect(call.row)) return []
     return [reference.residual(call.row, figureOf(call, nowMs)) - reference.slack(call.row)]
   })
+}
+
+/** How late the first token is, or is already, beyond what control and the slack of that load lead one to expect. */
+function latenessOf(call: KeptCall, reference: Reference, nowMs: number): Lateness {
+  return { instance: call.instance, over: ttftOf(call, nowMs) - reference.expect(call.row) - reference.slack(call.row) }
 }
 
 /** ln of the time to the first token, or of the wait so far. */

@@ -54,6 +54,18 @@ test('a run tells the window that it read, not only that it was as configured', 
   expect((await viewer.get('/training')).html).toContain('20 Nov 02:28:00 to 27 Nov 02:28:00')
 })
 
+test('a run that made what was registered before shows it all the same', async () => {
+  stage = await openStage()
+  const { models, trainingRuns } = stage.control
+  const [first, second] = [1, 2].map(() => trainingRuns.append({ askedBy: 'ann' })) as [number, number]
+  models.register({ kind: 'profile', version: 'profile-1', sha256: 'ab', featureHash: null, card: '{}', runId: first })
+  trainingRuns.start(second, 4711)
+  const detail = JSON.stringify({ made: [{ kind: 'profile', version: 'profile-1', passed: true }] })
+  trainingRuns.progress(second, { progressRatio: 1, phase: 'registering', detail })
+  trainingRuns.end(second, { state: 'done' })
+  expect((await (await stage.signedIn('viewer')).get(`/training/${second}`)).html).toContain('profile-1')
+})
+
 test('a canary asked for by the form has the blocks that the twin foretold, in seconds', async () => {
   stage = await openStage()
   const { control } = stage

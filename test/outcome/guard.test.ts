@@ -1,8 +1,9 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { LateTail } from '../../plugin/outcome/guard-tail.ts'
 import { createPolicy } from '../../plugin/placement/policies.ts'
-import { drawWide } from '../../plugin/simulation/scenario/mixes.ts'
+import { drawPaper, drawWide } from '../../plugin/simulation/scenario/mixes.ts'
 import { generatedScenario, sameMachines } from '../../plugin/simulation/scenario/scenarios.ts'
-import { badModel, playCanary, watch } from '../bench/trust/canary.ts'
+import { badModel, type CanaryCall, playCanary, watch } from '../bench/trust/canary.ts'
 
 const fleet = sameMachines('v100-32g', 4)
 const control = () => createPolicy('least-request-speed')
@@ -17,13 +18,68 @@ function runOf(seed: number) {
   return { fleet, calls, control, challenger: control, plan, seed }
 }
 
-for (const kind of ['constant', 'inverted', 'NaN', 'slow'] as const) {
-  test(`a canary that is ${kind} is withdrawn within 60 s or 200 calls`, () => {
+for (const [kind, signal] of [
+  ['constant', 'share'],
+  ['inverted', 'share'],
+  ['NaN', 'fallbacks'],
+  ['slow', 'decision time'],
+  ['late tail', 'TTFT p99'],
+] as const) {
+  test(`a canary that is ${kind} is withdrawn within 60 s or 200 calls: ${signal}`, () => {
     const { withdrawal, afterMs, afterCalls } = watch(playCanary({ ...runOf(1), ...badModel(kind, control) }))
     expect(withdrawal?.words).toBeTruthy()
+    expect(withdrawal?.signal).toBe(signal)
     expect(afterMs <= 60_000 || afterCalls <= 200).toBe(true)
   })
 }
+
+const worse: Readonly<Record<'errors' | 'holds', (call: CanaryCall) => Partial<CanaryCall>>> = {
+  errors: ({ callId }) => ({ completed: callId % 5 > 0 }),
+  holds: ({ callId }) => ({ heldMs: callId % 2 ? 20 : 0 }),
+}
+
+test('failed and held calls are told by their own signals', () => {
+  const played = playCanary(runOf(2))
+  for (const [signal, change] of Object.entries(worse)) {
+    const { withdrawal, afterMs, afterCalls } = watch(
+      played.map((call) => (call.arm === 'challenger' ? { ...call, ...change(call) } : call)),
+    )
+    expect(withdrawal?.signal).toBe(signal)
+    expect(afterMs <= 60_000 || afterCalls <= 200).toBe(true)
+  }
+})
+
+test('a canary stays though a queue of a fleet whose memory is full falls into its block', () => {
+  const paper = sameMachines('v100-paper', 4)
+  const callsPerS = 11
+  for (const seed of [1_005, 1_028]) {
+    const row = { name: 'full', fleet: paper, mix: drawPaper, mixName: 'paper', callsPerS, calls: callsPerS * 60 * 30 }
+    const played = playCanary({
+      ...runOf(seed),
+      fleet: paper,
+      calls: generatedScenario(row).calls({ seed }),
+      plan: { ...runOf(seed).plan, shareRatio: 0.3 },
+    })
+    const served = played.filter((call) => call.arm === 'challenger')
+    expect(served.filter((call) => call.firstTokenMs - call.nowMs > 2_000).length).toBeGreaterThan(20)
+    expect(watch(played).withdrawal).toBeUndefined()
+  }
+})
+
+describe('calls of one queue', () => {
+  const late = (instance: string) => ({ instance, over: 5 })
+  const prompt = (instance: string) => ({ instance, over: -0.1 })
+
+  test('are one accident, however many they are, until the instance is as soon as expected', () => {
+    const tail = new LateTail()
+    expect(tail.count([...Array(30).fill(late('a')), prompt('a'), late('a')])).toBe(2)
+  })
+
+  test('of two instances are two, and calls elsewhere end neither', () => {
+    const tail = new LateTail()
+    expect(tail.count([late('a'), late('b'), prompt('c'), late('a'), late('b')])).toBe(2)
+  })
+})
 
 test('a canary that does the same as control stays', () => {
   for (const seed of [1, 2, 3]) {

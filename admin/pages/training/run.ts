@@ -1,4 +1,4 @@
-import type { TrainingPoint, TrainingRun } from '../../../plugin/log/control/training.ts'
+import { madeBy, type TrainingPoint, type TrainingRun } from '../../../plugin/log/control/training.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../../answer.ts'
 import { formatCount, formatDuration, formatInstant, formatNumber, formatPercentWhole } from '../../format.ts'
 import { createXyPlot } from '../../plots.ts'
@@ -53,19 +53,16 @@ function runModel({ control }: PageParts, run: TrainingRun, visit: Visit): Model
     cancelAsked: open && run.cancelAskedBy !== null ? `cancel asked by ${run.cancelAskedBy}` : undefined,
     mayRetry: mayAct && !open,
     facts: factsOf(run),
-    made: control.models
-      .list()
-      .filter((model) => model.runId === run.runId)
-      .map((model) => {
-        const [verdict] = control.models.verdicts(model.modelId)
-        return {
-          id: model.modelId,
-          version: model.version,
-          kind: model.kind,
-          passed: verdict && { text: verdict.passed === 1 ? 'passed' : 'not passed', tone: verdict.passed === 1 ? 'good' : 'warn' },
-          words: verdict?.words ?? '',
-        }
-      }),
+    made: madeBy(run, control.models.list()).map((model) => {
+      const [verdict] = control.models.verdicts(model.modelId)
+      return {
+        id: model.modelId,
+        version: model.version,
+        kind: model.kind,
+        passed: verdict && { text: verdict.passed === 1 ? 'passed' : 'not passed', tone: verdict.passed === 1 ? 'good' : 'warn' },
+        words: verdict?.words ?? '',
+      }
+    }),
     curves: curvesOf(control.trainingRuns.points(run.runId)),
     lines: control.trainingRuns.lines(run.runId).map(({ atUnixMs, text }) => ({ at: formatInstant(atUnixMs), text })),
   }
@@ -87,7 +84,7 @@ function factsOf(run: TrainingRun): Model[] {
   const asked = [
     { name: 'Window', text: windowWords(run) },
     { name: 'Asked for', text: plan.only ?? 'all parts' },
-    { name: 'Started by', text: `${plan.trigger}, ${run.askedBy}` },
+    { name: 'Started by', text: plan.trigger === run.askedBy ? run.askedBy : `${plan.trigger}, ${run.askedBy}` },
     ...(plan.application === undefined ? [] : [{ name: 'Application', text: plan.application }]),
     ...(plan.minutes === undefined ? [] : [{ name: 'Minutes for the search', text: formatNumber(plan.minutes) ?? '–' }]),
     ...(run.attempts > 1 ? [{ name: 'Taken up', text: `${run.attempts} times: a trainer ended before it was done` }] : []),

@@ -74,12 +74,18 @@ function scheduleModel(night: NightFacts | undefined, nowUnixMs: number): Model 
     }
   const next = new Cron(night.schedule, { timezone: night.timeZone, paused: true }).nextRuns(NEXT_RUNS, new Date(nowUnixMs))
   return {
-    words: cronstrue.toString(night.schedule, { use24HourTimeFormat: true }),
+    words: `${cronstrue.toString(night.schedule, { use24HourTimeFormat: true })}.`,
     cron: night.schedule,
     zone: `${night.timeZone}, each up to ${night.jitterMinutes} min later`,
-    hint: `Each reads the last ${night.days === 1 ? 'day' : `${night.days} days`}. ${AFTERWARDS[night.afterwards] ?? ''}`,
+    hint: `Each reads the last ${spanWords(night.days)}. ${AFTERWARDS[night.afterwards] ?? ''}`,
     next: next.map((at) => ({ at: formatInstant(at.getTime()), in: formatDuration(at.getTime() - nowUnixMs) })),
   }
+}
+
+/** Days as people say them. */
+function spanWords(days: number): string {
+  if (days === 1) return 'day'
+  return Number.isInteger(days) ? `${days} days` : (formatDuration(days * DAY_MS) ?? '–')
 }
 
 const AFTERWARDS: Readonly<Record<string, string>> = {

@@ -1,6 +1,7 @@
 import type { Clock } from '../../clock.ts'
 import type { Door } from './door.ts'
 import { type Page, pageLimit } from './intents.ts'
+import type { ModelRecord } from './models.ts'
 
 export type RunState = 'waiting' | 'running' | 'done' | 'failed' | 'cancelled'
 
@@ -44,6 +45,17 @@ export interface TrainingRun {
   /** How often a trainer took it up. */
   readonly attempts: number
   readonly cancelAskedBy: string | null
+}
+
+/** Of these models those that a run made, also where an earlier run had registered the same content before it. */
+export function madeBy<M extends Pick<ModelRecord, 'kind' | 'version' | 'runId'>>(
+  { runId, detail }: TrainingRun,
+  models: readonly M[],
+): M[] {
+  const { made = [] } = JSON.parse(detail) as { readonly made?: readonly Pick<ModelRecord, 'kind' | 'version'>[] }
+  return models.filter(
+    (model) => model.runId === runId || made.some(({ kind, version }) => kind === model.kind && version === model.version),
+  )
 }
 
 export interface TrainingLine {

@@ -20,6 +20,8 @@ export interface CanaryRun {
   readonly networkMs?: number
   /** What a challenger's decision takes beyond control's, ms. */
   readonly challengerDelayMs?: number
+  /** Of the challenger's calls each `every`th lies somewhere for so long; no decision of its takes longer for it. */
+  readonly challengerTail?: { readonly every: number; readonly lateMs: number }
 }
 
 /** One call of it. */
@@ -64,6 +66,8 @@ export function playCanary(run: CanaryRun): CanaryCall[] {
     onEnd: (end) => {
       const { block, arm } = momentOf(plan, end.placedMs)
       const delayMs = arm === 'challenger' ? (run.challengerDelayMs ?? 0) : 0
+      const tail = arm === 'challenger' ? run.challengerTail : undefined
+      const lateMs = delayMs + (tail && end.call.call.callId % tail.every === 0 ? tail.lateMs : 0)
       ended.push({
         callId: end.call.call.callId,
         arm: guardedArmOf(plan, end.placedMs),
@@ -75,8 +79,8 @@ export function playCanary(run: CanaryRun): CanaryCall[] {
         fellBack: fallen.has(end.call.call.callId),
         promptTokens: end.call.promptTokens,
         predictedOutputTokens: end.call.predictedTokens,
-        firstTokenMs: end.firstTokenMs + delayMs,
-        endedMs: end.endedMs + delayMs,
+        firstTokenMs: end.firstTokenMs + lateMs,
+        endedMs: end.endedMs + lateMs,
         completed: end.ending === 'completed',
         outputTokens: revealOutput(end.call.outputTokens, 'engine'),
       })
@@ -142,9 +146,9 @@ const argmin = (name: string, costOf: (i: number) => number): Policy => ({
 
 /** Deliberately bad models. */
 export function badModel(
-  kind: 'constant' | 'inverted' | 'NaN' | 'slow',
+  kind: 'constant' | 'inverted' | 'NaN' | 'slow' | 'late tail',
   control: () => Policy,
-): Pick<CanaryRun, 'challenger' | 'challengerDelayMs'> {
+): Pick<CanaryRun, 'challenger' | 'challengerDelayMs' | 'challengerTail'> {
   switch (kind) {
     case 'constant':
       return { challenger: () => argmin('constant', (i) => i) }
@@ -152,6 +156,8 @@ export function badModel(
       return { challenger: () => argmin('NaN', () => Number.NaN) }
     case 'slow':
       return { challenger: control, challengerDelayMs: 50 }
+    case 'late tail':
+      return { challenger: control, challengerTail: { every: 10, lateMs: 20_000 } }
     case 'inverted':
       return { challenger: () => inverted(control()) }
   }

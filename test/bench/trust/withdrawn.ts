@@ -5,7 +5,7 @@ import { drawPaper, drawWide, type Mix } from '../../../plugin/simulation/scenar
 import { generatedScenario, sameMachines } from '../../../plugin/simulation/scenario/scenarios.ts'
 import { badModel, playCanary, type Watched, watch } from './canary.ts'
 
-export const BAD_KINDS = ['constant', 'inverted', 'NaN', 'slow'] as const
+export const BAD_KINDS = ['constant', 'inverted', 'NaN', 'slow', 'late tail'] as const
 
 interface GuardedFleet {
   readonly name: string
