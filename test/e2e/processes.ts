@@ -108,6 +108,8 @@ export async function makeSite(config: Record<string, unknown>): Promise<Site> {
   const folder = makeFolder()
   const [proxy, admin, metrics, placements, envoy] = await freePorts(5)
   const file = {
+    // Whole, so that a command finds it from any folder.
+    dataDir: join(folder, '.phasewise'),
     gateways: { openai: { listen: proxy, debugHeaders: true }, placements: { listen: placements }, envoy: { listen: envoy } },
     admin: { listen: admin },
     telemetry: { metrics },
