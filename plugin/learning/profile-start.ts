@@ -35,7 +35,10 @@ const BUDGETS = { v1: [512, 1024, 2048, 4096, 8192], v0: [2048, 4096, 8192, 16_3
 /** Another setting has to explain this much more to be believed. */
 const BETTER = 0.7
 
-/** The best fits from several shipped profiles as starts, the first one the best. */
+/** A setting that changes the cost by less than this hardly ever bound a step. */
+const UNBOUND = 0.02
+
+/** The best fit from several shipped profiles as starts: first on a few calls, then, of what is not far behind, on all of them. */
 export function fitFromShipped(logs: readonly InstanceLog[], limits: Limits): Fit {
   const few = logs.map((log) => partOf(log, 0, RANKED_CALLS))
   const usual = usualStep(logs)
@@ -57,12 +60,15 @@ export function fitFromShipped(logs: readonly InstanceLog[], limits: Limits): Fi
     ),
   )
   const near = starts.map(({ frame, start }) => fitPoint(frame, start, few, { rounds: FIRST_ROUNDS }))
-  const nearer = followed([...near, ...near.filter(({ point }) => (point[3] as number) > 0).map(oneLine)], few, {
+  const nearer = followed([...near, ...near.filter(hasTwoLines).map(oneLine)], few, {
     within: FOLLOW_RATIO,
     rounds: FIRST_ROUNDS,
   })
   const finished = bestFirst(nearer).slice(0, FINISHED)
-  return withBestBudget(bestFirst(followed(finished, logs, { within: FINISH_RATIO, rounds: ROUNDS }))[0] as Fit, logs)
+  const best = bestFirst(followed(finished, logs, { within: FINISH_RATIO, rounds: ROUNDS }))[0] as Fit
+  // What chance does is known better near the goal, and on all calls a second line may turn out to be none.
+  const last = hasTwoLines(best) ? [best, oneLine(best)] : [best]
+  return withBestBudget(bestFirst(followed(last, logs, { within: 1, rounds: FIRST_ROUNDS }))[0] as Fit, logs)
 }
 
 /** Fits on what is not far behind the best, every residual in units of what chance does to it. */
@@ -78,6 +84,8 @@ function followed(
 }
 
 const bestFirst = (fits: readonly Fit[]): Fit[] => fits.toSorted((a, b) => a.cost - b.cost)
+
+const hasTwoLines = ({ point }: Fit): boolean => (point[3] as number) > 0
 
 /** A fit with its two lines made one, whose prompt tokens cost what the steeper one had them cost: a way out of a valley that the search does not leave. Its cost is the first one's. */
 function oneLine(fit: Fit): Fit {
@@ -98,7 +106,8 @@ function withBestBudget(fit: Fit, logs: readonly InstanceLog[]): Fit {
   for (const budgetTokens of BUDGETS[fit.frame.base.order]) {
     if (budgetTokens === fit.frame.base.budgetTokens) continue
     const frame = { ...fit.frame, base: { ...fit.frame.base, budgetTokens } }
-    if (costAt(frame, fit.point, logs, spreads) > 1.5 * least) continue
+    const cost = costAt(frame, fit.point, logs, spreads)
+    if (cost > 1.5 * least || Math.abs(cost / least - 1) < UNBOUND) continue
     const other = fitPoint(frame, fit.point, logs, { rounds: FIRST_ROUNDS, spreads })
     if (other.cost >= BETTER * least) continue
     best = other
