@@ -29,13 +29,6 @@ const STRETCHES_KNOWN = 20
 const FORGET_PER_STRETCH = 1 / 200
 /** Memory of the level that control has drifted to, ms: a few blocks. Chosen. */
 const LEVEL_MEMORY_MS = 180_000
-/**
- * Where calls are expected to be late, queues are near their limit and everything strays further: for each unit (ln) of expected lateness over a light hour a
- * mean has to exceed half a unit more. Chosen by A/A runs near saturation.
- */
-const SLACK = 0.5
-const LIGHT_SHARE = 0.1
-const LIGHT_STEP = 0.02
 /** Calls further apart are no stretch: somebody else's block lay between. */
 const GAP_MS = 10_000
 
@@ -66,7 +59,6 @@ export class Reference {
   #isFitted = false
   /** Where control's residuals have been lately, and where they were when the block began: a fleet that drifts, drifts in both arms. */
   #level = 0
-  #light = Number.NaN
   #levelMs = Number.NaN
   #blockLevel = 0
   readonly #running: readonly Running[] = STRETCHES.map(() => ({ startMs: 0, lastMs: 0, sum: 0, calls: 0, known: 0, squares: 0, most: 0 }))
@@ -101,11 +93,6 @@ export class Reference {
     return sum
   }
 
-  /** How much more than elsewhere it takes at this row's load to be beyond a stray. */
-  slack(row: Float64Array): number {
-    return Number.isNaN(this.#light) ? 0 : SLACK * Math.max(0, this.expect(row) - this.#light)
-  }
-
   /** A block begins, whosever it is: what it is judged by stands from now on. */
   freeze(): void {
     this.#blockLevel = this.#level
@@ -117,11 +104,7 @@ export class Reference {
   learn(row: Float64Array, figure: number, nowMs: number): void {
     if (this.#isFitted) {
       const residual = this.residual(row, figure)
-      this.#stretch(residual - this.slack(row), nowMs)
-      const expected = this.expect(row)
-      if (Number.isNaN(this.#light)) this.#light = expected
-      // Stochastic quantile (Robbins and Monro, 1951).
-      this.#light += LIGHT_STEP * (expected > this.#light ? LIGHT_SHARE : LIGHT_SHARE - 1)
+      this.#stretch(residual, nowMs)
       this.#follow(residual + this.#blockLevel, nowMs)
     }
     const keep = 1 - FORGET_PER_CALL

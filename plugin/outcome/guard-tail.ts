@@ -6,11 +6,12 @@ export interface Lateness {
   readonly over: number
 }
 
+/** What one of a hundred control calls exceeds is followed, in steps of this, ln. */
 const TAIL_STEP = 0.02
 const TAIL_RATIO = 0.01
 /** Beyond control's 99th percentile by this, ln: the percentile itself wanders with the queues. */
 const FAR_LATE = Math.log(2)
-/** One queue in a stretch of fifty calls is no tail, nor are two. Chosen by A/A runs of the twin. */
+/** On top of control's worst stretch: one queue among fifty calls is no tail, nor are two. Chosen by A/A runs of the twin. */
 const SPARE = 0.05
 const ONE = Float64Array.of(1)
 

@@ -24,7 +24,9 @@ const BROKEN_RATIO = 0.05
  * canary's life, and the strays of queues have long tails.
  */
 const DEVIATIONS = 6
-const LATER_LEAST = Math.log(2)
+const E2E_LEAST = Math.log(2)
+/** Higher than that of E2E: one queue where memory is full doubles the TTFT of a whole stretch. */
+const TTFT_LEAST = Math.log(3)
 /** On top of the worst stray of control, in units of the figure. Chosen with the deviations. */
 const SPARE = 0.1
 const RATE_LEAST = 0.05
@@ -156,8 +158,8 @@ export class CanaryGuard {
     const e2e = residualsOf(calls, this.#e2e, nowMs, e2eOf)
     return (
       this.#judgeErrors(calls) ??
-      judgeLater('TTFT', ttft, this.#ttft, index) ??
-      judgeLater('E2E', e2e, this.#e2e, index) ??
+      judgeLater({ name: 'TTFT', least: TTFT_LEAST }, ttft, this.#ttft, index) ??
+      judgeLater({ name: 'E2E', least: E2E_LEAST }, e2e, this.#e2e, index) ??
       this.#judgeTail(calls, index, nowMs) ??
       this.#judgeHolds(calls, index) ??
       this.#judgeShare(calls, { ttft, e2e })
@@ -215,10 +217,16 @@ const ALWAYS = Number.POSITIVE_INFINITY
 const found = (signal: Withdrawal['signal'], words: string, deviations: number): Found => ({ signal, words, deviations })
 const share = (ratio: number): string => `${(100 * ratio).toFixed(1)} %`
 
-function judgeLater(name: 'TTFT' | 'E2E', residuals: readonly number[], reference: Reference, index: number): Found | undefined {
+interface Later {
+  readonly name: 'TTFT' | 'E2E'
+  /** How much later is a harm at all, ln. */
+  readonly least: number
+}
+
+function judgeLater({ name, least }: Later, residuals: readonly number[], reference: Reference, index: number): Found | undefined {
   const { calls } = STRETCHES[index] as Stretch
   const mean = meanOf(residuals)
-  if (residuals.length < calls / 2 || mean < LATER_LEAST || mean < reference.bound(index, DEVIATIONS)) return undefined
+  if (residuals.length < calls / 2 || mean < least || mean < reference.bound(index, DEVIATIONS)) return undefined
   return found(
     name,
     `its ${name} is more than ${Math.exp(mean).toFixed(1)} times control's at the same load`,
@@ -226,7 +234,7 @@ function judgeLater(name: 'TTFT' | 'E2E', residuals: readonly number[], referenc
   )
 }
 
-/** How far calls lie over what control leads one to expect and the slack of that load, ln; those too young to be late yet are left out, answered or not. */
+/** How far calls lie over what control leads one to expect at that load, ln; those too young to be late yet are left out, answered or not. */
 function residualsOf(
   calls: readonly KeptCall[],
   reference: Reference,
@@ -235,13 +243,13 @@ function residualsOf(
 ): number[] {
   return calls.flatMap((call) => {
     if (Math.log(Math.max(FLOOR_MS, nowMs - call.arrivedMs)) < reference.expect(call.row)) return []
-    return [reference.residual(call.row, figureOf(call, nowMs)) - reference.slack(call.row)]
+    return [reference.residual(call.row, figureOf(call, nowMs))]
   })
 }
 
-/** How late the first token is, or is already, beyond what control and the slack of that load lead one to expect. */
+/** How late the first token is, or is already, beyond what control leads one to expect at that load. */
 function latenessOf(call: KeptCall, reference: Reference, nowMs: number): Lateness {
-  return { instance: call.instance, over: ttftOf(call, nowMs) - reference.expect(call.row) - reference.slack(call.row) }
+  return { instance: call.instance, over: ttftOf(call, nowMs) - reference.expect(call.row) }
 }
 
 /** ln of the time to the first token, or of the wait so far. */

@@ -19,8 +19,8 @@ function runOf(seed: number) {
 }
 
 for (const [kind, signal] of [
-  ['constant', 'share'],
-  ['inverted', 'share'],
+  ['constant', 'TTFT'],
+  ['inverted', 'TTFT'],
   ['NaN', 'fallbacks'],
   ['slow', 'decision time'],
   ['late tail', 'TTFT p99'],
@@ -33,12 +33,22 @@ for (const [kind, signal] of [
   })
 }
 
-const worse: Readonly<Record<'errors' | 'holds', (call: CanaryCall) => Partial<CanaryCall>>> = {
+const worse: Readonly<Record<'errors' | 'TTFT' | 'E2E' | 'holds' | 'share', (call: CanaryCall) => Partial<CanaryCall>>> = {
   errors: ({ callId }) => ({ completed: callId % 5 > 0 }),
+  TTFT: ({ nowMs, firstTokenMs, endedMs }) => ({
+    firstTokenMs: firstTokenMs + 4 * (firstTokenMs - nowMs),
+    endedMs: endedMs + 4 * (firstTokenMs - nowMs),
+  }),
+  E2E: ({ nowMs, endedMs }) => ({ endedMs: endedMs + 2 * (endedMs - nowMs) }),
   holds: ({ callId }) => ({ heldMs: callId % 2 ? 20 : 0 }),
+  share: ({ nowMs, firstTokenMs, endedMs }) => ({
+    instance: 'i0',
+    firstTokenMs: firstTokenMs + 0.4 * (firstTokenMs - nowMs),
+    endedMs: endedMs + 0.2 * (endedMs - nowMs),
+  }),
 }
 
-test('failed and held calls are told by their own signals', () => {
+test('each harm is told by its own signal', () => {
   const played = playCanary(runOf(2))
   for (const [signal, change] of Object.entries(worse)) {
     const { withdrawal, afterMs, afterCalls } = watch(
