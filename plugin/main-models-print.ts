@@ -1,3 +1,5 @@
+import type { DatasetCounts } from './learning/dataset.ts'
+import { leftOutWords } from './learning/night-gather.ts'
 import type { SwitchbackEstimate } from './learning/switchback.ts'
 import type { ModelRecord, Promotion, VerdictRecord } from './log/control/models.ts'
 import type { Trial } from './log/control/trials.ts'
@@ -42,7 +44,7 @@ interface Card {
     readonly splitUnixMs?: number
     readonly read?: number
     readonly used?: number
-    readonly leftOut?: Readonly<Record<string, number>>
+    readonly leftOut?: DatasetCounts['leftOut']
   }
 }
 
@@ -75,8 +77,8 @@ function verdictFacts(verdict: VerdictRecord | undefined): readonly Fact[] {
 }
 
 function dataWords({ pool, splitUnixMs, read, used, leftOut = {} }: NonNullable<Card['data']>): string {
-  const reasons = Object.entries(leftOut).map(([why, count]) => `${count} ${why}`)
-  const without = reasons.length === 0 ? '' : `; left out: ${reasons.join(', ')}`
+  const reasons = leftOutWords({ leftOut })
+  const without = reasons === '' ? '' : `; left out: ${reasons}`
   const split = splitUnixMs === undefined ? '' : `; calls before ${instant(splitUnixMs)} trained, later ones judged`
   return `${used} of ${read} rows, judged on pool ${pool}${without}${split}`
 }

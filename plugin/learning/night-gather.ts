@@ -85,7 +85,7 @@ export async function gather({ calls, counts, pools, splitUnixMs, rng, applicati
 }
 
 /** Rows that were left out by reason, as people read them; empty where there are none. */
-export function leftOutWords({ leftOut }: DatasetCounts): string {
+export function leftOutWords({ leftOut }: Pick<DatasetCounts, 'leftOut'>): string {
   return Object.entries(leftOut)
     .map(([why, count]) => `${count} ${why}`)
     .join(', ')
