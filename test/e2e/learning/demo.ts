@@ -19,7 +19,7 @@ day after day          ${seconds(result.before.meanE2eMs)} under least-request, 
 calls that failed      ${result.before.failed + result.after.failed} of ${result.before.sent + result.after.sent}
 the machine            woke engines and callers up to ${latenessMs.toFixed(0)} ms late in 99 of 100 cases${latenessMs > LATE_MS ? ': it is busy with other things, and the figures above are as much its as the policy’s' : ''}
 
-Look at   ${site.admin}   (Overview, Models, Training, Decisions)
+Look at   ${site.signIn}   (opens once: choose a name and a password; then Overview, Models, Training, Decisions)
 models    npm run phasewise -- models list --config ${site.folder}/phasewise.yaml
 end       Ctrl-C`)
 if (process.argv.includes('--once')) await site.close()

@@ -21,7 +21,8 @@ const FLEET: readonly VirtualInstanceSpec[] = [
 
 export interface LearningSite {
   readonly folder: string
-  readonly admin: string
+  /** Address of the admin that lets the first who opens it choose name and password. */
+  readonly signIn: string
   readonly control: Control
   readonly reader: Reader
   /** Load as a share of the fleet's capacity for this traffic. */
@@ -43,6 +44,7 @@ export async function startLearningSite(night: Record<string, unknown> = {}): Pr
     night: { schedule: 'off', canary: { timeFactor: TIME_FACTOR, share: 0.5, blockMs: 8_000, washoutMs: 2_500 }, ...night },
   })
   const phasewise = runPhasewise(['start'], { cwd: site.folder })
+  const [, signIn = site.admin] = await phasewise.printed(/admin +(http:\S+)/)
   await phasewise.printed(/first calls:/)
   const dataDir = join(site.folder, '.phasewise')
   const control = openControl({ path: databasePath(dataDir, 'control'), clock: systemClock })
@@ -51,7 +53,7 @@ export async function startLearningSite(night: Record<string, unknown> = {}): Pr
   const start = (...args: readonly string[]): RunningProcess => runPhasewise(args, { cwd: site.folder })
   return {
     folder: site.folder,
-    admin: site.admin,
+    signIn,
     control,
     reader,
     start,
