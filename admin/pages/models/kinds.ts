@@ -16,3 +16,6 @@ export const KINDS: readonly { readonly kind: ModelKind; readonly name: string; 
     does: 'says how fast each instance is, for the twin and for policies that roll forward',
   },
 ]
+
+/** What serves where no trained version of the kind does. */
+export const shipsOf = (kind: ModelKind): string => KINDS.find((one) => one.kind === kind)?.ships ?? 'what ships'

@@ -43,7 +43,8 @@ export function modelPage(parts: PageParts, visit: Visit): Answer {
           : undefined,
       verdicts: verdicts.map((verdict) => ({
         passed: { text: verdict.passed === 1 ? 'passed' : 'not passed', tone: verdict.passed === 1 ? 'good' : 'warn' },
-        words: verdict.words,
+        // The tag beside it says so.
+        words: verdict.words.replace(/^not promoted: /, ''),
         at: formatInstant(verdict.madeUnixMs),
       })),
       otherName: other && `${other.version} (${other.alias ?? 'none'})`,

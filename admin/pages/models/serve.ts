@@ -3,7 +3,7 @@ import { SET_ASIDE, TAKE_UP } from '../../../plugin/log/control/set-aside.ts'
 import type { Answer, Model, Visit } from '../../answer.ts'
 import { waitForAnswer } from '../../intents.ts'
 import type { PageParts } from '../../routes.ts'
-import { KINDS } from './kinds.ts'
+import { shipsOf } from './kinds.ts'
 import { noModel } from './model.ts'
 import { membersOf, parsedObject } from './numbers.ts'
 
@@ -30,7 +30,7 @@ export function confirmPromote(parts: PageParts, visit: Visit): Answer {
     question: `Promote ${model.version}?`,
     sub: `${model.kind} model`,
     texts: [
-      `It serves from then on instead of ${champion?.version ?? 'what ships'}, within a second; calls under way end as they were placed. One click rolls it back.`,
+      `It serves from then on instead of ${champion?.version ?? shipsOf(model.kind)}, within a second; calls under way end as they were placed. One click rolls it back.`,
       ...goesWith(parts, model),
       verdict === undefined ? 'It was never judged.' : `Its judgement: ${verdict.words}`,
     ],
@@ -60,7 +60,7 @@ export function confirmRollBack({ control }: PageParts, visit: Visit): Answer {
   const { kind } = visit.query
   const champion = isKind(kind) ? control.models.withAlias(kind, 'champion') : undefined
   if (!isKind(kind) || champion === undefined) return nothingServes()
-  const next = control.models.withAlias(kind, 'previous')?.version ?? KINDS.find((one) => one.kind === kind)?.ships ?? 'what ships'
+  const next = control.models.withAlias(kind, 'previous')?.version ?? shipsOf(kind)
   return confirmation({
     question: `Roll back ${champion.version}?`,
     sub: `${kind} model`,
