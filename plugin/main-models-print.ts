@@ -3,6 +3,7 @@ import { leftOutWords } from './learning/night-gather.ts'
 import type { SwitchbackEstimate } from './learning/switchback.ts'
 import type { ModelRecord, Promotion, VerdictRecord } from './log/control/models.ts'
 import type { Trial } from './log/control/trials.ts'
+import { firstClause, withoutOutcome } from './log/control/verdict-words.ts'
 import type { BlockScore, ShadowScore } from './log/read/trials.ts'
 
 /** What the `models` commands print for people: facts by name, one per line. `--json` gives the whole of it. */
@@ -15,13 +16,10 @@ const facts = (list: readonly Fact[]): string =>
 /** UTC, to the minute. */
 const instant = (unixMs: number): string => `${new Date(unixMs).toISOString().slice(0, 16).replace('T', ' ')} UTC`
 
-/** Verdicts begin with what decided; the rest of their clauses stand in `models show`. */
-export const firstClause = (words: string): string => words.split(';')[0] as string
-
 /** A version as a line of the list. */
 export function modelLine(model: ModelRecord, verdict: VerdictRecord | undefined): string {
   const judged = verdict === undefined ? 'not judged' : verdict.passed === 1 ? 'passed' : 'not passed'
-  const words = verdict === undefined ? '' : firstClause(verdict.words).replace(/^not promoted: /, '')
+  const words = verdict === undefined ? '' : withoutOutcome(firstClause(verdict.words))
   const cells = [model.version.padEnd(17), (model.alias ?? '').padEnd(10), instant(model.registeredUnixMs), judged.padEnd(10), words]
   return cells.join('  ').trimEnd()
 }
@@ -71,7 +69,7 @@ export function modelWords({ model, verdicts, history, files, versionOf }: Shown
 
 function verdictFacts(verdict: VerdictRecord | undefined): readonly Fact[] {
   if (verdict === undefined) return [['verdict', 'it was never judged']]
-  const [first, ...more] = verdict.words.replace(/^not promoted: /, '').split('; ')
+  const [first, ...more] = withoutOutcome(verdict.words).split('; ')
   const head: Fact = ['verdict', `${verdict.passed === 1 ? 'passed' : 'not passed'}: ${first}`]
   return [head, ...more.map((clause): Fact => ['', clause])]
 }

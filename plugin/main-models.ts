@@ -4,12 +4,12 @@ import { systemClock } from './clock.ts'
 import type { Config } from './config.ts'
 import { figureOf } from './learning/figure.ts'
 import { foretoldBlocks } from './learning/foretold-blocks.ts'
-import { objectiveOf } from './learning/policy-objective.ts'
 import { readRegistered } from './learning/registry.ts'
 import { BLOCKS_LEAST } from './learning/switchback.ts'
 import { challengersOf, estimateOf } from './learning/trial-conclusion.ts'
 import type { ModelKind, ModelRecord } from './log/control/models.ts'
 import type { Trial } from './log/control/trials.ts'
+import { firstClause } from './log/control/verdict-words.ts'
 import { type Control, openControl } from './log/control.ts'
 import { databasePath, migrateDataDirectory } from './log/migrate.ts'
 import { openReader } from './log/read/reader.ts'
@@ -17,7 +17,7 @@ import { readBlocks, readE2eP90, readShadow } from './log/read/trials.ts'
 import { Unusable } from './main-child.ts'
 import { configOf, readInput } from './main-config.ts'
 import { embeddedConfig } from './main-embedded.ts'
-import { firstClause, modelLine, modelWords, trialWords } from './main-models-print.ts'
+import { modelLine, modelWords, trialWords } from './main-models-print.ts'
 import { assertPlan, BLOCKS_DEFAULT, suggestBlocks } from './placement/switchback.ts'
 
 export interface ModelsCommand {
@@ -199,7 +199,7 @@ function showTrial({ control, config }: Desk, mode: Trial['mode'], { json }: Mod
     return 1
   }
   const reader = openReader(databasePath(config.dataDir, 'log'))
-  const figure = figureOf(objectiveOf(config.night.objective))
+  const figure = figureOf(config.night.objective)
   const blocks = mode === 'canary' ? reader.read((query) => readBlocks(query, trial.trialId, figure)) : []
   const estimate = mode === 'canary' ? estimateOf(blocks, figure) : undefined
   const shadow = mode === 'shadow' ? reader.read((query) => readShadow(query, trial.trialId)) : undefined

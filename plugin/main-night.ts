@@ -3,7 +3,6 @@ import { fileURLToPath } from 'node:url'
 import { systemClock } from './clock.ts'
 import type { Config, ConfigParts } from './config.ts'
 import { figureOf } from './learning/figure.ts'
-import { objectiveOf } from './learning/policy-objective.ts'
 import { concludeTrials } from './learning/trial-conclusion.ts'
 import type { TrainingPlan } from './log/control/training.ts'
 import { type Control, openControl } from './log/control.ts'
@@ -81,7 +80,7 @@ export function startNightWatch({ config, input, rng, print }: NightWatchParts):
         control,
         dataDir: config.dataDir,
         promotes: current.night.canary.promote,
-        figure: figureOf(objectiveOf(current.night.objective)),
+        figure: figureOf(current.night.objective),
         nowUnixMs: systemClock.nowUnixMs(),
       }),
     )

@@ -1,4 +1,5 @@
 import type { Trial } from '../../plugin/log/control/trials.ts'
+import { firstClause } from '../../plugin/log/control/verdict-words.ts'
 import type { Control } from '../../plugin/log/control.ts'
 import type { BlockScore } from '../../plugin/log/read/trials.ts'
 import type { Model } from '../answer.ts'
@@ -120,7 +121,7 @@ function notMeasured(control: Control, policies: readonly { readonly name: strin
       tone: '',
       title: 'Not measured on real calls yet',
       interval: undefined,
-      why: `The twin says of ${best.version}: ${verdict.words.split(';')[0]}. A canary measures it on real calls, with its interval. ${placed}`,
+      why: `The twin says of ${best.version}: ${firstClause(verdict.words)}. A canary measures it on real calls, with its interval. ${placed}`,
       href: best.alias === 'champion' ? '/models#policy' : `/models/${best.modelId}`,
       link: best.alias === 'champion' ? 'Models' : 'Try it as a canary',
     }

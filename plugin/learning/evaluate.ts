@@ -8,11 +8,10 @@ import { asTwinCalls, type ServedCall } from '../simulation/log-replay/traffic.t
 import { parseArm, playArm } from '../simulation/scenario/arm.ts'
 import type { Score } from '../simulation/scenario/score.ts'
 import { type Gain, pairedGain } from './evaluate-intervals.ts'
-import { type Figure, figureOf } from './figure.ts'
+import { type Figure, MEAN_E2E } from './figure.ts'
 import { type BlockPlan, type ForetoldBlocks, foretellBlocks } from './foretold-blocks.ts'
 import { decide, type Evidence, type GateVerdict, type SliceGain } from './gate.ts'
 import { BUCKET_NAMES, bucketOf } from './measures.ts'
-import { OBJECTIVE } from './policy-objective.ts'
 
 /** Who is compared: an arm of the twin as it is written, and what `learned` in it decides by. */
 export interface Contender {
@@ -80,7 +79,6 @@ export const REPLAYS = 8
 const POOL_REPLAYS = 4
 const DRAWN_MS = 60_000
 const CHALLENGER = 'challenger'
-const MEAN_E2E = figureOf(OBJECTIVE)
 
 interface Play {
   readonly score: Score

@@ -1,3 +1,4 @@
+import { NOT_PROMOTED } from '../log/control/verdict-words.ts'
 import type { Gain } from './evaluate-intervals.ts'
 import { percent } from './percent.ts'
 
@@ -70,7 +71,7 @@ export function decide(evidence: Evidence): GateVerdict {
   const better = `${percent(value)} ${evidence.gainWords} than ${evidence.serving} (95 % interval ${percent(low)} to ${percent(high)}) on ${evidence.heldOutCalls} later calls played in the twin`
   return {
     passed: failed.length === 0,
-    words: failed.length === 0 ? better : `not promoted: ${failed.map((check) => check.words).join('; ')}`,
+    words: failed.length === 0 ? better : `${NOT_PROMOTED}${failed.map((check) => check.words).join('; ')}`,
     checks,
   }
 }

@@ -1,3 +1,4 @@
+import { NOT_PROMOTED } from '../log/control/verdict-words.ts'
 import { LengthDistribution } from '../prediction/distribution.ts'
 import { LENGTH_FEATURE_HASH, LengthEvaluator, type LengthModel } from '../prediction/length-model.ts'
 import { encodeLengthModel } from '../prediction/model-file.ts'
@@ -129,7 +130,7 @@ export function judgeLength(
     featureHash: LENGTH_FEATURE_HASH,
   }
   const better = `what came of ${heldOut.length} later answers was ${times(gain[0])} times as likely by it as by the champion (95 % interval ${times(gain[1])} to ${times(gain[2])})`
-  return { passed: reasons.length === 0, words: reasons.length === 0 ? better : `not promoted: ${reasons.join('; ')}`, ...facts }
+  return { passed: reasons.length === 0, words: reasons.length === 0 ? better : `${NOT_PROMOTED}${reasons.join('; ')}`, ...facts }
 }
 
 /** A gain in nats as people read it: the geometric mean of how many times as likely the challenger held what came. */

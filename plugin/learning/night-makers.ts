@@ -215,7 +215,7 @@ export async function makePolicy(night: Night, { fleets, fits, made }: MadeProfi
     ...contendersOf(fleets[0] as CalibratedFleet),
     networkMs: overheadMs / 2,
     seed: night.seed,
-    figure: figureOf(objective),
+    figure: figureOf(config.objective),
     canary: blockPlanOf(night),
     others: gathered.others.map(({ pool, heldOut }, i) => {
       const other = fleets[i + 1] as CalibratedFleet

@@ -2,6 +2,7 @@ import type { NightConfig } from '../config-night.ts'
 import { LEARNED_FEATURE_HASH } from '../placement/learned-model.ts'
 import { type Arm, playArm } from '../simulation/scenario/arm.ts'
 import { LIMITS, type Score } from '../simulation/scenario/score.ts'
+import { LATE_SPARE } from './figure.ts'
 import type { Task } from './policy-domain.ts'
 
 /** What a candidate is judged by, task by task: ln of the mean E2E over the reference's, and what tails and losses cost on top. */
@@ -108,7 +109,7 @@ export function lossOf(score: Score, references: References, given: Judgement): 
   const ttftRatio = over ? objective.overTtftP99Ratio : objective.ttftP99Ratio
   const main =
     objective.kind === 'slo'
-      ? Math.log((1.01 - score.withinLimits) / (1.01 - base.withinLimits))
+      ? Math.log((1 + LATE_SPARE - score.withinLimits) / (1 + LATE_SPARE - base.withinLimits))
       : goal === undefined
         ? Math.log(score.meanE2eMs / base.meanE2eMs)
         : towards(Math.log(score.meanE2eMs / references.roundRobin.meanE2eMs / (1 - goal)), objective.beyondGoalWeight)

@@ -104,8 +104,8 @@ test('what serves is judged with what it believes of the engines, not with what 
 test('where calls in time are the objective, they decide, and what nobody is late under gains nothing', async () => {
   const parts = { fleet, calls: rows.slice(0, 1_500), scrapeMs: 50, networkMs: 1.5, seed: 1 }
   const arms = { serving: { arm: 'least-request' }, challenger: { arm: 'least-request-speed' } }
-  const within = (ttftLimitMs: number, perTokenLimitMs: number) =>
-    evaluate({ ...parts, ...arms, figure: figureOf({ kind: 'slo', ttftLimitMs, perTokenLimitMs }) })
+  const within = (ttftMs: number, perTokenMs: number) =>
+    evaluate({ ...parts, ...arms, figure: figureOf({ kind: 'slo', ttftMs, perTokenMs }) })
   const tight = await within(1_000, 25)
   expect(tight.words).toContain('fewer calls late than least-request')
   expect(tight.gain[1]).toBeGreaterThan(0.1)

@@ -1,7 +1,6 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { createManualClock, systemClock } from '../../plugin/clock.ts'
-import { figureOf } from '../../plugin/learning/figure.ts'
-import { OBJECTIVE, type Objective } from '../../plugin/learning/policy-objective.ts'
+import { type Figure, figureOf, MEAN_E2E } from '../../plugin/learning/figure.ts'
 import { concludeTrials } from '../../plugin/learning/trial-conclusion.ts'
 import { type Control, openControl } from '../../plugin/log/control.ts'
 import { databasePath } from '../../plugin/log/migrate.ts'
@@ -33,7 +32,7 @@ function rowsOf(trialId: number, factor: number): LogRow[] {
 async function concluded(
   factor: number,
   promotes: boolean,
-  objective: Objective = OBJECTIVE,
+  figure: Figure = MEAN_E2E,
 ): Promise<{ control: Control; trialId: number; modelId: number }> {
   const dataDir = freshFolder()
   const log = await openLog({ dataDir, clock: systemClock, retention: KEEP_ALL, warn: () => undefined })
@@ -46,7 +45,7 @@ async function concluded(
   await log.flush()
   await log.close()
   control.trials.end({ trialId, state: 'ended', by: 'router', why: 'all blocks are done' })
-  const conclude = (nowUnixMs: number): void => concludeTrials({ control, dataDir, promotes, figure: figureOf(objective), nowUnixMs })
+  const conclude = (nowUnixMs: number): void => concludeTrials({ control, dataDir, promotes, figure, nowUnixMs })
   conclude(START_UNIX_MS)
   expect(control.trials.get(trialId)?.result).toBeNull()
   for (const later of [60_000, 120_000]) conclude(START_UNIX_MS + later)
@@ -65,7 +64,7 @@ test('a canary that saved a fifth says so with its interval, once, and promotes 
 
 test('where calls in time are the objective, a canary is measured by the calls that are late', async () => {
   // First tokens come after a tenth of E2E: about 18 of 100 calls are late under control, 2 under the challenger.
-  const { control, trialId } = await concluded(0.8, true, { ...OBJECTIVE, kind: 'slo', ttftLimitMs: 120, perTokenLimitMs: 1_000 })
+  const { control, trialId } = await concluded(0.8, true, figureOf({ kind: 'slo', ttftMs: 120, perTokenMs: 1_000 }))
   const result = JSON.parse(control.trials.get(trialId)?.result ?? '{}') as { gain: number; low: number; words: string }
   expect(result.gain).toBeGreaterThan(0.7)
   expect(result.low).toBeGreaterThan(0.5)

@@ -1,5 +1,6 @@
 import { labVersion } from '../../../plugin/log/control/lab.ts'
 import type { ModelRecord, Models, VerdictRecord } from '../../../plugin/log/control/models.ts'
+import { withoutOutcome } from '../../../plugin/log/control/verdict-words.ts'
 import { type Answer, mayUse, type Visit } from '../../answer.ts'
 import { formatInstant } from '../../format.ts'
 import type { PageParts } from '../../routes.ts'
@@ -44,7 +45,7 @@ export function modelPage(parts: PageParts, visit: Visit): Answer {
       verdicts: verdicts.map((verdict) => ({
         passed: { text: verdict.passed === 1 ? 'passed' : 'not passed', tone: verdict.passed === 1 ? 'good' : 'warn' },
         // The tag beside it says so.
-        words: verdict.words.replace(/^not promoted: /, ''),
+        words: withoutOutcome(verdict.words),
         at: formatInstant(verdict.madeUnixMs),
       })),
       otherName: other && `${other.version} (${other.alias ?? 'none'})`,

@@ -1,5 +1,6 @@
 import type { ModelRecord, Promotion } from '../../../plugin/log/control/models.ts'
 import type { Trial } from '../../../plugin/log/control/trials.ts'
+import { firstClause } from '../../../plugin/log/control/verdict-words.ts'
 import type { Control } from '../../../plugin/log/control.ts'
 import { type Answer, type Model, mayUse, type Visit } from '../../answer.ts'
 import { formatDuration, formatInstant, formatPercentWhole } from '../../format.ts'
@@ -136,7 +137,7 @@ function historyLine(one: Promotion, named: ReadonlyMap<number, string>): Model 
     to: of(one.modelId),
     who: one.who,
     // What decided; the rest of a verdict's clauses is the cell's title.
-    why: one.why.split(';')[0],
+    why: firstClause(one.why),
     whole: one.why,
   }
 }

@@ -1,3 +1,4 @@
+import { FEWER_LATE } from '../../../plugin/log/control/verdict-words.ts'
 import type { Model } from '../../answer.ts'
 import { createRangePlot, createXyPlot } from '../../plots.ts'
 import { type Measure, measuresOf, measureWords } from './numbers.ts'
@@ -62,7 +63,7 @@ function bucketErrors(sources: readonly Json[]): Model[] {
 }
 
 /** The night's objective was calls in time, not latency. */
-const isInTime = ({ gainWords }: Json): boolean => gainWords === 'fewer calls late'
+const isInTime = ({ gainWords }: Json): boolean => gainWords === FEWER_LATE
 
 function gains(measures: readonly Measure[], inTime: boolean): Model[] {
   const rows = measures.flatMap(({ name, value, low, high }) =>

@@ -36,6 +36,19 @@ export interface Limits {
 
 export const LIMITS: Limits = { ttftMs: 2_000, perTokenMs: 100 }
 
+/** A whole answer as its caller saw it, from arrival on. */
+export interface Answer {
+  /** Null where the caller saw no token before the end. */
+  readonly ttftMs: number | null
+  readonly e2eMs: number
+  readonly outputTokens: number
+}
+
+/** Within both limits. */
+export function isInTime({ ttftMs, e2eMs, outputTokens }: Answer, limits: Limits): boolean {
+  return (ttftMs ?? 0) <= limits.ttftMs && e2eMs <= limits.ttftMs + limits.perTokenMs * outputTokens
+}
+
 /** Collects the ends of one run. */
 export class ScoreSheet {
   readonly #e2eMs: number[] = []
@@ -59,13 +72,14 @@ export class ScoreSheet {
       this.#lost++
       return
     }
-    this.#e2eMs.push(end.endedMs - end.arrivedMs)
-    this.#ttftMs.push(end.firstTokenMs - end.arrivedMs)
+    const { outputTokens } = end
+    const [ttftMs, e2eMs] = [end.firstTokenMs - end.arrivedMs, end.endedMs - end.arrivedMs]
+    this.#e2eMs.push(e2eMs)
+    this.#ttftMs.push(ttftMs)
     this.#heldMs.push(end.placedMs - end.arrivedMs)
     this.#byInstance[end.instance] = (this.#byInstance[end.instance] ?? 0) + 1
     this.#tokens += end.outputTokens
-    const { ttftMs, perTokenMs } = this.#limits
-    if (end.firstTokenMs - end.arrivedMs <= ttftMs && end.endedMs - end.arrivedMs <= ttftMs + perTokenMs * end.outputTokens) this.#inTime++
+    if (isInTime({ ttftMs, e2eMs, outputTokens }, this.#limits)) this.#inTime++
     if (end.outputTokens < 2) return
     this.#tpotSumMs += (end.endedMs - end.firstTokenMs) / (end.outputTokens - 1)
     this.#tpotCount++

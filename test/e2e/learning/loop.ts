@@ -1,7 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Gain } from '../../../plugin/learning/evaluate-intervals.ts'
-import { figureOf } from '../../../plugin/learning/figure.ts'
-import { OBJECTIVE } from '../../../plugin/learning/policy-objective.ts'
+import { MEAN_E2E } from '../../../plugin/learning/figure.ts'
 import { estimateOf } from '../../../plugin/learning/trial-conclusion.ts'
 import type { ModelRecord } from '../../../plugin/log/control/models.ts'
 import { readBlocks } from '../../../plugin/log/read/trials.ts'
@@ -66,7 +65,7 @@ export async function runLoop(site: LearningSite, plan: LoopPlan, told: (line: s
   const { trialId } = await runCanary(site, policy, plan, told)
   const estimate = estimateOf(
     reader.read((query) => readBlocks(query, trialId)),
-    figureOf(OBJECTIVE),
+    MEAN_E2E,
   )
   const { state, endedWhy } = control.trials.get(trialId) ?? { state: 'lost', endedWhy: null }
   told(`  ${estimate.words} (${state}: ${endedWhy})`)
